@@ -1,0 +1,1 @@
+"""Noria: an operator that trains, versions and serves machine learning models on Kubernetes."""

@@ -1,0 +1,8 @@
+"""All controllers; adding a kind ends with a line here."""
+
+from typing import Any
+
+from noria.plan import endpoint, trainingjob, workspace
+from noria.plan.contract import Controller
+
+CONTROLLERS: tuple[Controller[Any], ...] = (workspace.CONTROLLER, trainingjob.CONTROLLER, endpoint.CONTROLLER)

@@ -1,0 +1,291 @@
+"""What one attempt of a TrainingJob is made of: an Indexed Job, its pod with the agent beside the user's container, a Service for rendezvous."""
+
+from noria.api.trainingjob import TrainingJob
+from noria.plan.contract import Manifest, Settings
+from noria.plan.manifests import (
+    ARTIFACT_CLAIM,
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    SERVICE_ACCOUNT,
+    canonical,
+    child,
+    digest,
+    environment,
+    owner_labels,
+    placement,
+    resources,
+)
+
+MAIN, AGENT = "main", "agent"
+ATTEMPT, ROLE = "noria.dev/attempt", "noria.dev/role"
+POD_ANNOTATION = "noria.dev/pod"
+MASTER_PORT = 29500
+METRICS_PORT = 9464
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+# A pod on a node that stopped answering fails after this long instead of the default 300 s.
+NODE_LOSS_TOLERATIONS = [
+    {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}
+    for taint in ("not-ready", "unreachable")
+]
+AGENT_RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
+
+
+def job_name(job: TrainingJob, attempt: int) -> str:
+    """Name of the batch Job of an attempt, and of its Service."""
+    return f"{job.metadata.name}-{attempt}"
+
+
+def folder(job: TrainingJob) -> str:
+    """The job's folder on the artifact claim; the uid keeps it apart from an earlier job of the same name."""
+    return f"jobs/{job.metadata.name}-{job.metadata.uid[:8]}"
+
+
+def artifact_uri(job: TrainingJob, attempt: int) -> str:
+    """Where an attempt's output lies."""
+    return f"pvc://{ARTIFACT_CLAIM}/{folder(job)}/attempt-{attempt}"
+
+
+def image(job: TrainingJob, settings: Settings) -> str:
+    """The image that the training runs in."""
+    return job.spec.image or settings.trainer_image
+
+
+def code_digest(job: TrainingJob) -> str:
+    """Digest over what runs, beside the image: command, arguments and inline code, or the recipe's name."""
+    spec = job.spec
+    return digest(
+        {"recipe": spec.recipe and spec.recipe.name, "command": spec.command, "args": spec.args, "code": spec.code}
+    )
+
+
+def code_name(job: TrainingJob) -> str:
+    """Name of the ConfigMap that holds inline code."""
+    return f"{job.metadata.name}-code"
+
+
+def code(job: TrainingJob) -> Manifest | None:
+    """The ConfigMap with inline code."""
+    if not job.spec.code:
+        return None
+    return child(job, "ConfigMap", code_name(job), {"data": job.spec.code, "immutable": True})
+
+
+def rendezvous(job: TrainingJob, attempt: int) -> Manifest | None:
+    """The headless Service under which the pods of an attempt find rank 0."""
+    if job.spec.nodes == 1:
+        return None
+    name = job_name(job, attempt)
+    body = {
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {"batch.kubernetes.io/job-name": name},
+            "ports": [{"name": "rendezvous", "port": MASTER_PORT, "protocol": "TCP", "targetPort": MASTER_PORT}],
+        }
+    }
+    return child(job, "Service", name, body, labels={ATTEMPT: str(attempt)})
+
+
+def training(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
+    """The Job of an attempt. It never retries by itself: causes decide, and each attempt writes to a folder of its own."""
+    name = job_name(job, attempt)
+    spec = job.spec
+    pod = {
+        "initContainers": [_agent(job, attempt, settings, mode="watch") | {"restartPolicy": "Always"}],
+        "containers": [_main(job, attempt, settings)],
+        "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
+        **({"subdomain": name} if spec.nodes > 1 else {}),
+        **(
+            {"imagePullSecrets": [{"name": secret} for secret in spec.image_pull_secrets]}
+            if spec.image_pull_secrets
+            else {}
+        ),
+    }
+    return _job(job, name, attempt, "training", spec.nodes, pod, settings)
+
+
+def publishing(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
+    """The one-shot Job that publishes an attempt's folder when the agent's message was lost."""
+    pod = {"containers": [_agent(job, attempt, settings, mode="publish")], "terminationGracePeriodSeconds": 30}
+    return _job(job, f"{job_name(job, attempt)}-publish", attempt, "publish", 1, pod, settings)
+
+
+def _job(
+    job: TrainingJob, name: str, attempt: int, role: str, pods: int, pod: Manifest, settings: Settings
+) -> Manifest:
+    labels = {ATTEMPT: str(attempt), ROLE: role}
+    where = placement(job.spec.placement)
+    template: Manifest = {
+        "metadata": {
+            "labels": owner_labels(job) | labels,
+            "annotations": {
+                POD_ANNOTATION: pod_json(job, attempt),
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": str(METRICS_PORT),
+            },
+        },
+        "spec": {
+            **where,
+            "tolerations": where.get("tolerations", []) + NODE_LOSS_TOLERATIONS,
+            "restartPolicy": "Never",
+            "serviceAccountName": SERVICE_ACCOUNT,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": POD_SECURITY,
+            "volumes": _volumes(job),
+            **pod,
+        },
+    }
+    body = {
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": pods,
+            "parallelism": pods,
+            "backoffLimit": 0,
+            "template": template,
+        }
+    }
+    return child(job, "Job", name, body, labels=labels)
+
+
+def pod_json(job: TrainingJob, attempt: int) -> str:
+    """What the pod is told (docs/pod-contract.md)."""
+    spec = job.spec
+    told = {
+        "namespace": job.metadata.namespace,
+        "trainingJob": job.metadata.name,
+        "uid": job.metadata.uid,
+        "attempt": attempt,
+        "nodes": spec.nodes,
+        "outputDir": spec.output.path,
+        "checkpointDir": spec.checkpoint.path,
+        "stepsFile": "/noria/run/steps.jsonl",
+        "inputs": {each.name: f"/noria/input/{each.name}" for each in spec.inputs},
+        "resume": spec.checkpoint.enabled and spec.checkpoint.resume,
+        "checkpointIntervalSeconds": spec.checkpoint.interval_seconds,
+    }
+    return canonical(told | ({"recipe": spec.recipe.manifest()} if spec.recipe else {}))
+
+
+def _main(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
+    spec = job.spec
+    command = ["python3", "-m", "trainer"] if spec.recipe and spec.nodes == 1 else spec.command
+    if spec.recipe and spec.nodes > 1:
+        command = ["python3", "-m", "torch.distributed.run", "-m", "trainer"]
+    mounts = [
+        *_shared_mounts(job),
+        {"name": "artifacts", "mountPath": spec.output.path, "subPath": f"{folder(job)}/attempt-{attempt}"},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]
+    if spec.checkpoint.enabled:
+        mounts.append({"name": "artifacts", "mountPath": spec.checkpoint.path, "subPath": f"{folder(job)}/checkpoint"})
+    if spec.code:
+        mounts.append({"name": "code", "mountPath": "/noria/code", "readOnly": True})
+    return {
+        "name": MAIN,
+        "image": image(job, settings),
+        "imagePullPolicy": "IfNotPresent",
+        **({"command": command} if command else {}),
+        **({"args": spec.args} if spec.args else {}),
+        "env": environment(spec.env)
+        + _contract_environment(job)
+        + (_torchrun_environment(job, attempt) if spec.nodes > 1 else []),
+        "resources": resources(spec.resources, spec.gpus_per_node),
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+
+
+def _agent(job: TrainingJob, attempt: int, settings: Settings, mode: str) -> Manifest:
+    return {
+        "name": AGENT,
+        "image": settings.agent_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [mode],
+        "env": [{"name": "NORIA_POD_FILE", "value": "/noria/config/pod.json"}],
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        "resources": AGENT_RESOURCES,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [
+            *_shared_mounts(job),
+            {"name": "artifacts", "mountPath": "/noria/job", "subPath": folder(job)},
+        ],
+    }
+
+
+def _shared_mounts(job: TrainingJob) -> list[Manifest]:
+    mounts: list[Manifest] = [
+        {"name": "config", "mountPath": "/noria/config", "readOnly": True},
+        {"name": "run", "mountPath": "/noria/run"},
+    ]
+    for each in job.spec.inputs:
+        claim, path = _claim(each.uri)
+        mount = {"name": _volume(claim), "mountPath": f"/noria/input/{each.name}", "readOnly": True}
+        mounts.append(mount | ({"subPath": path} if path else {}))
+    return mounts
+
+
+def _claim(uri: str) -> tuple[str, str]:
+    """Claim and path of a pvc:// uri."""
+    claim, _, path = uri.removeprefix("pvc://").partition("/")
+    return claim, path.strip("/")
+
+
+def _volume(claim: str) -> str:
+    return "artifacts" if claim == ARTIFACT_CLAIM else f"input-{digest(claim)[7:15]}"
+
+
+def _volumes(job: TrainingJob) -> list[Manifest]:
+    claims = {_volume(claim): claim for claim, _ in (_claim(each.uri) for each in job.spec.inputs)} | {
+        "artifacts": ARTIFACT_CLAIM
+    }
+    told = {
+        "path": "pod.json",
+        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{POD_ANNOTATION}']"},
+    }
+    volumes: list[Manifest] = [
+        {"name": "config", "downwardAPI": {"items": [told]}},
+        {"name": "run", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in sorted(claims.items())),
+    ]
+    return volumes + ([{"name": "code", "configMap": {"name": code_name(job)}}] if job.spec.code else [])
+
+
+def _contract_environment(job: TrainingJob) -> list[Manifest]:
+    spec = job.spec
+    values = {
+        "HOME": "/tmp",
+        "TMPDIR": "/tmp",
+        "NORIA_POD_FILE": "/noria/config/pod.json",
+        "NORIA_OUTPUT_DIR": spec.output.path,
+        "NORIA_STEPS_FILE": "/noria/run/steps.jsonl",
+        **({"NORIA_CHECKPOINT_DIR": spec.checkpoint.path} if spec.checkpoint.enabled else {}),
+        "NORIA_CHECKPOINT_INTERVAL_SECONDS": str(spec.checkpoint.interval_seconds),
+        **({"NORIA_CODE_DIR": "/noria/code"} if spec.code else {}),
+        **{f"NORIA_INPUT_{each.name.upper().replace('-', '_')}": f"/noria/input/{each.name}" for each in spec.inputs},
+    }
+    users = {variable.name for variable in spec.env}
+    return [{"name": name, "value": value} for name, value in values.items() if name not in users]
+
+
+def _torchrun_environment(job: TrainingJob, attempt: int) -> list[Manifest]:
+    """torchrun reads its options from PET_*; a plain process per node reads the names that torch.distributed reads."""
+    spec = job.spec
+    name = job_name(job, attempt)
+    master, port = f"{name}-0.{name}", str(MASTER_PORT)
+    rank = {"valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX_ANNOTATION}']"}}}
+    values = {
+        "PET_NNODES": str(spec.nodes),
+        "PET_NPROC_PER_NODE": str(spec.processes_per_node or max(1, spec.gpus_per_node)),
+        "PET_MASTER_ADDR": master,
+        "PET_MASTER_PORT": port,
+        "MASTER_ADDR": master,
+        "MASTER_PORT": port,
+        "WORLD_SIZE": str(spec.nodes),
+    }
+    ranks: list[Manifest] = [{"name": "PET_NODE_RANK", **rank}, {"name": "RANK", **rank}]
+    return [{"name": key, "value": value} for key, value in values.items()] + ranks
