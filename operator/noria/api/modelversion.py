@@ -9,13 +9,19 @@ from noria.api.pod import Name
 
 Format = Literal["safetensors", "torch-export", "onnx", "custom"]
 
+NO_PARENTS = ("!self.matches('(^|/)[.][.](/|$)')", "uri must not contain '..'")
 URI = Annotated[
     str,
-    Field(min_length=6, max_length=1024, pattern=r"^(pvc|s3|hf)://[A-Za-z0-9][^\s]*$"),
     Field(
+        min_length=1,
+        max_length=1024,
         json_schema_extra=rules(
-            ("!self.matches('(^|/)[.][.](/|$)')", "uri must not contain '..'"),
-        )
+            (
+                "self.matches('^(pvc|s3|hf)://[A-Za-z0-9][^ ]*$')",
+                "uri must be pvc://CLAIM/PATH, s3://BUCKET/PATH or hf://OWNER/MODEL",
+            ),
+            NO_PARENTS,
+        ),
     ),
 ]
 """`pvc://CLAIM/PATH` in the same namespace, `s3://BUCKET/PATH` or `hf://OWNER/MODEL`."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from noria.api.meta import Column, Model, Resource, Status, map_list, rules
-from noria.api.modelversion import URI
+from noria.api.modelversion import NO_PARENTS
 from noria.api.pod import RESERVED_PATHS, EnvVars, Name, Path, Placement, PullSecrets, Resources
 
 
@@ -24,7 +24,18 @@ class Input(Model):
     name: Annotated[Name, Field(max_length=40)]
     """Name; the data lies at /noria/input/<name>."""
     uri: Annotated[
-        URI, Field(json_schema_extra=rules(("self.startsWith('pvc://')", "this version reads pvc://CLAIM/PATH alone")))
+        str,
+        Field(
+            min_length=1,
+            max_length=1024,
+            json_schema_extra=rules(
+                (
+                    "self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^ ]*)?$')",
+                    "uri must be pvc://CLAIM/PATH with a claim of this namespace; other schemes are not read yet",
+                ),
+                NO_PARENTS,
+            ),
+        ),
     ]
     """Where it lies: pvc://CLAIM/PATH, a claim of the same namespace."""
 

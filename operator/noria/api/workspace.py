@@ -114,7 +114,14 @@ class Workspace(Resource):
     namespaced: ClassVar[bool] = False
     categories: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str] = "Ready"
-    mutable: ClassVar[tuple[str, ...] | None] = ("members", "quota", "defaults", "storage", "isolation", "deletionPolicy")
+    mutable: ClassVar[tuple[str, ...] | None] = (
+        "members",
+        "quota",
+        "defaults",
+        "storage",
+        "isolation",
+        "deletionPolicy",
+    )
     columns: ClassVar[tuple[Column, ...]] = (
         Column("Namespace", ".status.namespace"),
         Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),

@@ -1,0 +1,63 @@
+# The commands of the project; each one says in its comment what it promises.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONPATH := operator
+
+.PHONY: help demo up down status check format crds golden test test-fast test-images test-apiserver test-e2e
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
+
+demo: up         ## from an empty machine to a trained, versioned, served model, and a prediction
+	$(BIN)/python hack/demo.py
+
+up: $(VENV)/.ready  ## start the local cluster with KServe, a gateway, Prometheus and Noria
+	$(PYTHON) hack/cluster up
+
+down:            ## end what `up` started; nothing stays but the cache of built tools and images
+	$(PYTHON) hack/cluster down
+
+status:          ## what runs, and where
+	$(PYTHON) hack/cluster status
+
+$(VENV)/.ready: requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	touch $@
+
+check: $(VENV)/.ready  ## format, lint, types, layers, CRD drift: seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m noria crds --check crds
+
+format: $(VENV)/.ready  ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+crds: $(VENV)/.ready  ## render crds/ from the models
+	$(BIN)/python -m noria crds crds
+
+golden: $(VENV)/.ready  ## renew plan.yaml of the golden cases, for review
+	$(BIN)/pytest -q tests/golden --rewrite
+
+test-fast: check  ## everything that needs no cluster: seconds
+	$(BIN)/pytest -q tests/golden tests/unit tests/convergence
+
+test-apiserver: $(VENV)/.ready  ## a real etcd and API server
+	$(PYTHON) hack/cluster tools
+	$(BIN)/pytest -q tests/apiserver
+
+test-images: $(VENV)/.ready  ## agent, trainer and server, each in its own image
+	$(PYTHON) hack/cluster images
+	$(BIN)/python tests/images/run.py agent trainer server
+
+test-e2e: up     ## the promise, on the real cluster
+	$(BIN)/pytest -q tests/e2e
+
+test:            ## everything that CI runs; ends what it started
+	hack/test
