@@ -1,0 +1,81 @@
+"""The three files in an output folder that mean something: noria.json, metrics.json and baseline.json."""
+
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.errors import InvalidOutput
+from agent.folder import opened_file
+
+FORMATS = ("safetensors", "torch-export", "onnx", "custom")
+MAX_CARD_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an output says about itself."""
+
+    format: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    signature: dict[str, Any] | None = None
+    seed: int | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    base_model: str | None = None
+    has_baseline: bool = False
+
+
+def read_card(directory: int, paths: Collection[str]) -> Card:
+    """The card of the output in the open `directory`, whose files are `paths`; InvalidOutput names what is wrong."""
+    about = _object(directory, "noria.json") if "noria.json" in paths else {}
+    metrics = _object(directory, "metrics.json") if "metrics.json" in paths else {}
+    if "baseline.json" in paths:
+        _object(directory, "baseline.json")
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InvalidOutput(f"metrics.json: {name!r} must be a finite number, not {json.dumps(value)[:100]}")
+    return Card(
+        format=_format(about.get("format"), paths),
+        metrics=metrics,
+        signature=_member(about, "signature", dict),
+        seed=_member(about, "seed", int),
+        parameters={key: str(value) for key, value in (_member(about, "parameters", dict) or {}).items()},
+        base_model=_member(about, "baseModel", str),
+        has_baseline="baseline.json" in paths,
+    )
+
+
+def _object(directory: int, path: str) -> dict[str, Any]:
+    with opened_file(directory, path) as file:
+        content = b""
+        while chunk := file.read(MAX_CARD_BYTES + 1 - len(content)):
+            content += chunk
+    if len(content) > MAX_CARD_BYTES:
+        raise InvalidOutput(f"{path}: larger than 16 MiB, write less")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidOutput(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InvalidOutput(f"{path}: must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _member(about: dict[str, Any], name: str, kind: type) -> Any:
+    value = about.get(name)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise InvalidOutput(f"noria.json: {name!r} must be of type {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _format(named: Any, paths: Collection[str]) -> str:
+    if named is not None and named not in FORMATS:
+        raise InvalidOutput(f"noria.json: 'format' must be one of {', '.join(FORMATS)}, not {json.dumps(named)[:100]}")
+    if named is not None:
+        return str(named)
+    if "config.json" in paths and any(path.endswith(".safetensors") for path in paths):
+        return "safetensors"
+    if "model.pt2" in paths:
+        return "torch-export"
+    return "onnx" if "model.onnx" in paths else "custom"
