@@ -40,6 +40,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("Event", "v1", "events"),
         Kind("Job", "batch/v1", "jobs"),
         Kind("Deployment", "apps/v1", "deployments"),
+        Kind("Lease", "coordination.k8s.io/v1", "leases"),
         Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
         Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"),
         Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices"),
@@ -71,6 +72,10 @@ class Needs:
 
     refs: tuple[Ref, ...] = ()
     selectors: tuple[Selector, ...] = ()
+
+    def all(self) -> tuple[Ref | Selector, ...]:
+        """Refs and selectors together."""
+        return (*self.refs, *self.selectors)
 
 
 class Settings(Model):

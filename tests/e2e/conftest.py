@@ -1,0 +1,148 @@
+"""The real cluster that `make up` left, and a way to wait for what its objects say."""
+
+import json
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBECONFIG = Path(os.environ.get("NORIA_KUBECONFIG", ROOT / ".cluster" / "kubeconfig"))
+Manifest = dict[str, Any]
+
+
+class Kubectl:
+    """kubectl against the cluster, for objects as JSON."""
+
+    def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        binary = ROOT / ".cluster" / "bin" / "kubectl"
+        command = [str(binary if binary.exists() else "kubectl"), "--kubeconfig", str(KUBECONFIG), *arguments]
+        ran = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+        assert not check or ran.returncode == 0, f"{' '.join(arguments)}: {ran.stderr}"
+        return ran
+
+    def apply(self, *manifests: Manifest) -> None:
+        self.run("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest:
+        """The object; empty while it does not exist."""
+        scope = ["-n", namespace] if namespace else []
+        text = self.run("get", kind, name, *scope, "-o", "json", "--ignore-not-found").stdout
+        return dict(json.loads(text)) if text.strip() else {}
+
+    def list(self, kind: str, namespace: str | None = None, labels: str = "") -> list[Manifest]:
+        scope = ["-n", namespace] if namespace else ["-A"]
+        return list(json.loads(self.run("get", kind, *scope, "-l", labels, "-o", "json").stdout)["items"])
+
+
+def condition(manifest: Manifest, type: str) -> dict[str, str]:
+    """The condition of that type; empty while there is none."""
+    return next((each for each in manifest.get("status", {}).get("conditions", []) if each["type"] == type), {})
+
+
+def until(look: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+    """What `look` gives once it is true; fails with its last answer's story after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Kubectl:
+    assert KUBECONFIG.exists(), f"{KUBECONFIG} is not there: run `make up`"
+    return Kubectl()
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """References of the project's images on the cluster."""
+    return dict(json.loads((ROOT / ".cluster" / "images.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def workspace(kubectl: Kubectl, images: dict[str, str]) -> Iterator[str]:
+    """A Workspace of the test run's own, with data in its claim; gone afterwards with all that is in it."""
+    name = f"e2e-{uuid.uuid4().hex[:6]}"
+    kubectl.apply(
+        {
+            "apiVersion": "noria.dev/v1alpha1",
+            "kind": "Workspace",
+            "metadata": {"name": name},
+            "spec": {"deletionPolicy": "Delete", "storage": {"size": "2Gi"}},
+        }
+    )
+    until(lambda: condition(kubectl.get("workspace", name), "Ready").get("status") == "True", f"Workspace {name} Ready")
+    data = yaml.safe_load((ROOT / "examples/quickstart/10-data.yaml").read_text())
+    data["metadata"]["namespace"] = name
+    data["spec"]["template"]["spec"]["containers"][0]["image"] = images["trainer"]
+    for dataset in ("digits", "iris", "licenses"):
+        job = json.loads(json.dumps(data))
+        job["metadata"]["name"] = f"data-{dataset}"
+        job["spec"]["template"]["spec"]["containers"][0]["command"][-2:] = [dataset, f"/data/{dataset}"]
+        kubectl.apply(job)
+    for dataset in ("digits", "iris", "licenses"):
+        until(
+            lambda each=dataset: kubectl.get("job", f"data-{each}", name).get("status", {}).get("succeeded"),
+            f"data {dataset}",
+        )
+    yield name
+    kubectl.run("delete", "workspace", name, "--wait=false")
+
+
+def training(name: str, namespace: str, **spec: Any) -> Manifest:
+    """A TrainingJob."""
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def endpoint(name: str, namespace: str, **spec: Any) -> Manifest:
+    """An Endpoint."""
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "Endpoint",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def finished(kubectl: Kubectl, name: str, namespace: str, seconds: float = 300) -> Manifest:
+    """The TrainingJob once it has ended, in success or failure."""
+
+    def look() -> Manifest | None:
+        job = kubectl.get("trainingjob", name, namespace)
+        return job if condition(job, "Succeeded").get("status") in ("True", "False") else None
+
+    return dict(until(look, f"TrainingJob {name} ended", seconds))
+
+
+def says(
+    kubectl: Kubectl, kind: str, name: str, namespace: str, type: str, reason: str, seconds: float = 120
+) -> dict[str, str]:
+    """The condition once it gives that reason."""
+
+    def look() -> dict[str, str] | None:
+        found = condition(kubectl.get(kind, name, namespace), type)
+        return found if found.get("reason") == reason else None
+
+    return dict(until(look, f"{kind} {name}: {type} for {reason}", seconds))
+
+
+@pytest.fixture(scope="session")
+def gateway(kubectl: Kubectl) -> str:
+    """Address of the gateway's Service, reachable from this host."""
+    services = kubectl.list("services", labels="gateway.envoyproxy.io/owning-gateway-name=noria")
+    return str(services[0]["spec"]["clusterIP"])
