@@ -1,0 +1,284 @@
+"""Speaks to the API server: the only module that imports kubernetes, and the place where an answer becomes an error."""
+
+import asyncio
+import copy
+import json
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from noria.plan.contract import KINDS, Kind, Manifest
+from noria.runtime.metrics import API_REQUESTS
+
+MANAGER = "noria"
+PAGE = 500
+READ_SECONDS, WRITE_SECONDS = 60, 5
+"""A write ends within the time between a leader's renew deadline and the end of its lease, so that none comes late."""
+SILENCE_SECONDS = 90
+"""A watch without even a bookmark, which the API server sends every minute, is taken for dead."""
+
+
+class ApiError(Exception):
+    """A request that the API server did not grant."""
+
+    def __init__(self, status: int, reason: str, message: str, object: str) -> None:
+        super().__init__(f"{object}: {message}")
+        self.status, self.reason, self.message, self.object = status, reason, message, object
+
+
+class Unreachable(ApiError):
+    """No answer came."""
+
+
+class Fenced(ApiError):
+    """The request was not sent: this process does not lead."""
+
+
+class Refused(ApiError):
+    """The object is not accepted as it is (400): repeating will not help."""
+
+
+class Forbidden(Refused):
+    """A right is missing, a quota is used up, or admission said no (403)."""
+
+
+class NotFound(Refused):
+    """The object, its namespace or its kind does not exist (404)."""
+
+
+class Invalid(Refused):
+    """A field is wrong (422)."""
+
+
+class Conflict(ApiError):
+    """The object changed since it was read, or a field belongs to another manager (409)."""
+
+
+class AlreadyExists(ApiError):
+    """An object of that name exists (409)."""
+
+
+class Gone(ApiError):
+    """The resourceVersion is too old to watch from (410)."""
+
+
+_ERRORS: Mapping[int, type[ApiError]] = {
+    400: Refused,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+}
+
+
+def _error(status: int, body: Mapping[str, Any], object: str) -> ApiError:
+    reason = str(body.get("reason") or "")
+    error = AlreadyExists if reason == "AlreadyExists" else _ERRORS.get(status, ApiError)
+    return error(status, reason, str(body.get("message") or f"the API server answered {status}"), object)
+
+
+def _words(kind: Kind, namespace: str | None, name: str, body: Manifest | None) -> str:
+    name = name.partition("/")[0] or (body or {}).get("metadata", {}).get("name", "")
+    return f"{kind.name} {namespace}/{name}" if namespace and name else f"{kind.name} {name}".strip()
+
+
+class Credentials(NamedTuple):
+    """How to reach the API server, for another client."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    token: str | None
+
+
+class Cluster:
+    """Requests for objects as plain JSON, by kind."""
+
+    def __init__(self, api: client.ApiClient, may_write: Callable[[], bool] = lambda: True) -> None:
+        self._api, self._may_write = api, may_write
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """With KUBECONFIG or ~/.kube/config, else with the pod's service account."""
+        configuration = client.Configuration()
+        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return cls(client.ApiClient(configuration))
+
+    def fenced(self, may_write: Callable[[], bool]) -> "Cluster":
+        """The same connection, which refuses to write unless `may_write`."""
+        return Cluster(self._api, may_write)
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def credentials(self) -> Credentials:
+        """Those in use now; a token may have been renewed since the last time."""
+        settings, headers = self._api.configuration, await self._headers()
+        token = headers.get("authorization", "").removeprefix("Bearer ") or None
+        return Credentials(settings.host, settings.ssl_ca_cert, settings.cert_file, settings.key_file, token)
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
+        """One object."""
+        return await self._request("GET", KINDS[kind], namespace, name)
+
+    async def list(
+        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Manifest], str]:
+        """All objects in the namespace (None: in all), and the resourceVersion to watch from."""
+        of, items = KINDS[kind], []
+        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields, "continue": ""}
+        while True:
+            page = await self._request("GET", of, namespace, query=query, verb="LIST")
+            items += [{"apiVersion": of.api_version, "kind": of.name, **item} for item in page["items"]]
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return items, page["metadata"]["resourceVersion"]
+
+    async def watch(
+        self, kind: str, namespace: str | None, since: str, seconds: int, *, labels: str = "", fields: str = ""
+    ) -> AsyncGenerator[tuple[str, Manifest], None]:
+        """What changes from `since` on, bookmarks included, for so many seconds; Gone when `since` is too old."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": since,
+            "timeoutSeconds": str(seconds),
+        }
+        query |= {"labelSelector": labels, "fieldSelector": fields}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE_SECONDS)
+        url, of = self._url(KINDS[kind], namespace, query=query), KINDS[kind]
+        response = await self._send("GET", url, "WATCH", of, timeout)
+        try:
+            async for line in response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error(event["object"].get("code", 0), event["object"], of.plural)
+                yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(0, "Unreachable", f"the watch broke: {error!r}", of.plural) from error
+        finally:
+            response.close()
+
+    async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
+        """Server-side apply as the manager `noria`: the fields given are ours, and those given before but not now go."""
+        return await self._apply(manifest, "", force)
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Server-side apply of `status`; Conflict if the object is no longer at the manifest's resourceVersion."""
+        return await self._apply(manifest, "/status", True)
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create; AlreadyExists if something has that name."""
+        kind, namespace = KINDS[manifest["kind"]], manifest["metadata"].get("namespace")
+        return await self._write("POST", kind, namespace, body=manifest, query={"fieldManager": MANAGER})
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Put the whole object; Conflict if it is no longer at the manifest's resourceVersion."""
+        kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
+        return await self._write("PUT", kind, metadata.get("namespace"), metadata["name"], body=manifest)
+
+    async def delete(self, manifest: Manifest) -> Manifest:
+        """Delete that very object, by its uid; what it owns follows in the background."""
+        kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
+        return await self._write("DELETE", kind, metadata.get("namespace"), metadata["name"], body=options)
+
+    async def _apply(self, manifest: Manifest, subresource: str, force: bool) -> Manifest:
+        kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
+        query = {"fieldManager": MANAGER, "force": str(force).lower()}
+        name = metadata["name"] + subresource
+        media = "application/apply-patch+yaml"
+        return await self._write(
+            "PATCH", kind, metadata.get("namespace"), name, body=manifest, query=query, media=media
+        )
+
+    async def _write(
+        self,
+        method: str,
+        kind: Kind,
+        namespace: str | None,
+        name: str = "",
+        *,
+        body: Manifest,
+        query: Mapping[str, str] = {},
+        media: str = "application/json",
+    ) -> Manifest:
+        if not self._may_write():
+            raise Fenced(0, "Fenced", "this process does not hold the lease", _words(kind, namespace, name, body))
+        return await self._request(method, kind, namespace, name, query=query, body=body, media=media)
+
+    async def _request(
+        self,
+        method: str,
+        kind: Kind,
+        namespace: str | None,
+        name: str = "",
+        *,
+        query: Mapping[str, str] = {},
+        body: Manifest | None = None,
+        media: str = "application/json",
+        verb: str = "",
+    ) -> Manifest:
+        timeout = aiohttp.ClientTimeout(total=WRITE_SECONDS if body else READ_SECONDS)
+        url, label = self._url(kind, namespace, name, query), _words(kind, namespace, name, body)
+        response = await self._send(method, url, verb or method, kind, timeout, body, media, label)
+        try:
+            answer: Manifest = json.loads(await response.read())
+            return answer
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(0, "Unreachable", f"the answer broke off: {error!r}", label) from error
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        verb: str,
+        kind: Kind,
+        limit: aiohttp.ClientTimeout,
+        body: Manifest | None = None,
+        media: str = "application/json",
+        label: str = "",
+    ) -> aiohttp.ClientResponse:
+        """The one place that sends and that turns an answer into an error."""
+        headers = await self._headers() | {"Content-Type": media, "Accept": "application/json"}
+        code = "none"
+        try:
+            sent = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers, body, _request_timeout=limit
+            )
+            response: aiohttp.ClientResponse = sent.response
+            code = str(response.status)
+            if response.status < 300:
+                return response
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise Unreachable(0, "Unreachable", f"no answer: {error!r}", label or kind.plural) from error
+        finally:
+            API_REQUESTS.labels(verb, kind.name, code).inc()
+        try:
+            status = json.loads(text)
+        except ValueError:
+            status = {"message": text.decode(errors="replace")[:500]}
+        raise _error(response.status, status if isinstance(status, dict) else {}, label or kind.plural)
+
+    async def _headers(self) -> dict[str, str]:
+        headers = copy.copy(self._api.default_headers)
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "GET", None)
+        return dict(headers)
+
+    def _url(self, kind: Kind, namespace: str | None, name: str = "", query: Mapping[str, str] = {}) -> str:
+        path = f"/apis/{kind.api_version}" if "/" in kind.api_version else f"/api/{kind.api_version}"
+        path += f"/namespaces/{quote(namespace)}" if namespace and kind.namespaced else ""
+        path += f"/{kind.plural}" + (f"/{quote(name)}" if name else "")
+        given = urlencode({key: value for key, value in query.items() if value})
+        return f"{self._api.configuration.host}{path}" + (f"?{given}" if given else "")

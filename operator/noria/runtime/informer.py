@@ -1,0 +1,104 @@
+"""Keeps the store's content of one kind as the API server has it, through every gap: list, watch, and list again."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+from noria.plan.manifests import MANAGED_BY
+from noria.runtime.cluster import ApiError, Cluster, Gone, NotFound
+from noria.runtime.store import Store
+
+log = logging.getLogger(__name__)
+RELIST_SECONDS = 300
+"""A LIST follows after this long at the latest and corrects whatever the watch lost."""
+BACKOFF_CAP = 30.0
+REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
+"""Events that tell why a Job's pods were refused by quota or admission: nothing else in the cluster says it."""
+
+
+class Informer:
+    """One kind in one namespace or in all. Children are listed and watched by our label; of `whole` kinds everything
+    is listed, and another watch (kopf's) tells the changes."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        kind: str,
+        namespace: str | None,
+        absence_changed: Callable[[str], None],
+        *,
+        whole: bool = False,
+        relist: int = RELIST_SECONDS,
+    ) -> None:
+        self.kind, self.namespace = kind, namespace
+        self.synced = asyncio.Event()
+        """Set by the first LIST, or when the kind is known to be absent."""
+        self.listed_at = time.monotonic()
+        self._cluster, self._store, self._absence_changed = cluster, store, absence_changed
+        self._whole, self._relist = whole, relist
+        self._labels = "" if whole or kind == "Event" else f"{MANAGED_BY}=noria"
+        self._fields = REFUSED_PODS if kind == "Event" else ""
+        self._wanted = asyncio.Event()
+
+    def relist(self) -> None:
+        """Ask for a LIST soon: a watch may have lost something."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """List and watch, for ever."""
+        failures = 0
+        while True:
+            try:
+                since = await self._list()
+                await (self._wait() if self._whole else self._watch(since))
+                failures = 0
+            except Gone:
+                log.info("the watch of %s is too old; listing anew", self.kind)
+            except ApiError as error:
+                failures += 1
+                log.warning("list and watch of %s: %s", self.kind, error)
+                await asyncio.sleep(min(BACKOFF_CAP, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1))
+
+    async def _list(self) -> str | None:
+        """Replaces what the store holds; the resourceVersion to watch from, or None where the kind is not served."""
+        self._wanted.clear()
+        with self._store.listing(self.kind) as touched:
+            try:
+                items, since = await self._cluster.list(
+                    self.kind, self.namespace, labels=self._labels, fields=self._fields
+                )
+            except NotFound:
+                items, since = [], ""
+            self._store.replace(self.kind, self.namespace, touched, items)
+        if (self.kind in self._store.absent) == bool(since):
+            self._store.absent ^= {self.kind}
+            self._absence_changed(self.kind)
+        self.listed_at = time.monotonic()
+        self.synced.set()
+        return since or None
+
+    async def _wait(self) -> None:
+        """Until it is time to list again."""
+        try:
+            async with asyncio.timeout(self._relist):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+
+    async def _watch(self, since: str | None) -> None:
+        if since is None:
+            await asyncio.sleep(min(BACKOFF_CAP, self._relist))
+            return
+        changes = self._cluster.watch(
+            self.kind, self.namespace, since, self._relist, labels=self._labels, fields=self._fields
+        )
+        async with aclosing(changes):
+            async for change, manifest in changes:
+                if change == "DELETED":
+                    self._store.remove(manifest)
+                elif change != "BOOKMARK":
+                    self._store.put(manifest)

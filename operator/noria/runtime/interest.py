@@ -1,0 +1,42 @@
+"""Knows whose plan a change concerns: the object's own, its owner's, and those that said they need to see it."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from noria.plan.contract import Manifest, Needs, Ref, Selector
+
+
+class Interests:
+    """The reverse of what each key needs."""
+
+    def __init__(self) -> None:
+        self._needs: dict[Ref, Needs] = {}
+        self._needed_by: dict[Ref | Selector, set[Ref]] = defaultdict(set)
+
+    def remember(self, key: Ref, needs: Needs) -> None:
+        """From now on `key` needs exactly this."""
+        if needs == self._needs.get(key):
+            return
+        self.forget(key)
+        self._needs[key] = needs
+        for need in needs.all():
+            self._needed_by[need].add(key)
+
+    def forget(self, key: Ref) -> None:
+        """`key` is gone."""
+        for need in self._needs.pop(key, Needs()).all():
+            self._needed_by[need].discard(key)
+            if not self._needed_by[need]:
+                del self._needed_by[need]
+
+    def in_change(self, ref: Ref, *versions: Manifest | None) -> set[Ref]:
+        """Keys that need to see an object which has, or had, these versions."""
+        return {key for need in _matching(ref, versions) if need in self._needed_by for key in self._needed_by[need]}
+
+
+def _matching(ref: Ref, versions: tuple[Manifest | None, ...]) -> Iterator[Ref | Selector]:
+    yield ref
+    yield Selector(ref.kind, ref.namespace)
+    for version in filter(None, versions):
+        for label, value in (version["metadata"].get("labels") or {}).items():
+            yield Selector(ref.kind, ref.namespace, label, value)

@@ -1,0 +1,107 @@
+"""Leadership by a Lease: one process writes, the others stay ready. Whoever cannot renew in time stops writing before
+another may begin; kubernetes.aio's leader election has neither that fence nor a release."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from noria.plan.contract import Manifest
+from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, NotFound
+from noria.runtime.metrics import LEADER
+
+log = logging.getLogger(__name__)
+
+
+class Lease:
+    """The Lease `name` in `namespace`, wanted by `identity`; times in seconds, as client-go's defaults."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        duration: float = 15,
+        renew_deadline: float = 10,
+        retry: float = 2,
+    ) -> None:
+        self._cluster, self._namespace, self._name, self._identity = cluster, namespace, name, identity
+        self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
+        self.acquired = asyncio.Event()
+        self._until = 0.0
+        self._seen: tuple[object, ...] = ()
+        self._seen_at = 0.0
+
+    def held(self) -> bool:
+        """Whether this process may write now; a process that was suspended for long may not."""
+        return time.monotonic() < self._until
+
+    async def run(self) -> None:
+        """Take it and renew it; returns when it was held and is lost."""
+        while True:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(self._renew_deadline / 2):
+                    renewed = await self._take()
+            except (ApiError, TimeoutError) as error:
+                renewed = False
+                log.warning("the lease cannot be read or renewed: %s", error or "no answer in time")
+            if renewed:
+                self._until = began + self._renew_deadline
+                LEADER.set(1)
+                if not self.acquired.is_set():
+                    log.info("leading as %s", self._identity)
+                    self.acquired.set()
+            elif self.acquired.is_set() and not self.held():
+                LEADER.set(0)
+                return
+            await asyncio.sleep(self._retry)
+
+    async def release(self) -> None:
+        """Let the next one begin at once."""
+        if not self.held():
+            return
+        self._until = 0.0
+        LEADER.set(0)
+        try:
+            live = await self._cluster.get("Lease", self._namespace, self._name)
+            if live["spec"].get("holderIdentity") == self._identity:
+                await self._put(live, "")
+        except ApiError as error:
+            log.warning("the lease was not released: %s", error)
+
+    async def _take(self) -> bool:
+        """One try to take or renew it; whether it is ours now."""
+        try:
+            live = await self._cluster.get("Lease", self._namespace, self._name)
+        except NotFound:
+            metadata = {"name": self._name, "namespace": self._namespace}
+            live = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
+        spec = live["spec"]
+        holder = spec.get("holderIdentity")
+        if (seen := (holder, spec.get("renewTime"))) != self._seen:
+            self._seen, self._seen_at = seen, time.monotonic()
+        # Clocks of two machines are not compared: what counts is how long ago we saw the holder renew.
+        expired = time.monotonic() - self._seen_at > spec.get("leaseDurationSeconds", self._duration)
+        if holder and holder != self._identity and not expired:
+            return False
+        try:
+            await self._put(live, self._identity)
+        except (Conflict, AlreadyExists):
+            return False
+        return True
+
+    async def _put(self, live: Manifest, holder: str) -> None:
+        spec, now = live["spec"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        taken = holder not in ("", spec.get("holderIdentity"))
+        changed = {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": max(1, round(self._duration)),
+            "acquireTime": now if taken else spec.get("acquireTime", now),
+            "renewTime": now,
+            "leaseTransitions": spec.get("leaseTransitions", 0) + taken,
+        }
+        write = self._cluster.replace if "resourceVersion" in live["metadata"] else self._cluster.create
+        await write(live | {"spec": changed})

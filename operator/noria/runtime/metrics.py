@@ -1,0 +1,19 @@
+"""What the operator tells about itself, in Prometheus's terms."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECONCILES = Counter("noria_reconciles_total", "Reconciliations by outcome.", ["kind", "result"])
+RECONCILE_SECONDS = Histogram(
+    "noria_reconcile_seconds",
+    "Duration of one reconciliation.",
+    ["kind"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+QUEUE_DEPTH = Gauge("noria_queue_depth", "Keys that are ready and not yet being reconciled.")
+API_REQUESTS = Counter("noria_api_requests_total", "Requests to the API server.", ["verb", "kind", "code"])
+LEADER = Gauge("noria_leader", "1 in the process that holds the lease.")
+RESYNC_AGE = Gauge(
+    "noria_resync_age_seconds", "Seconds since the oldest of the newest full lists of the kinds watched."
+)
+OBJECTS = Gauge("noria_store_objects", "Objects held in memory.", ["kind"])
+PROMETHEUS_UP = Gauge("noria_prometheus_up", "1 while the training metrics can be read from Prometheus.")

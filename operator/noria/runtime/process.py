@@ -1,0 +1,164 @@
+"""The process: watches feed the store, changes become keys, and workers reconcile them while the Lease is held."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from noria.api import RESOURCES
+from noria.plan.contract import Controller, Manifest, Ref, Settings
+from noria.plan.controllers import CONTROLLERS
+from noria.runtime import informer, metrics, probes, watches
+from noria.runtime.cluster import ApiError, Cluster, Conflict, Fenced, Refused
+from noria.runtime.informer import Informer
+from noria.runtime.lease import Lease
+from noria.runtime.logs import KEY
+from noria.runtime.prometheus import Poller
+from noria.runtime.queue import Queue
+from noria.runtime.reconciler import Reconciler
+from noria.runtime.store import Store
+
+log = logging.getLogger(__name__)
+WORKERS = 16
+
+
+class LeaseLost(Exception):
+    """Another process may lead now; this one ends, and its pod begins anew as a stand-by."""
+
+
+class Operator:
+    """Everything that runs, wired once."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: Settings,
+        lease: Lease,
+        controllers: Iterable[Controller[Any]] = CONTROLLERS,
+        relist: int = informer.RELIST_SECONDS,
+    ) -> None:
+        self.cluster, self.settings, self.lease = cluster.fenced(lease.held), settings, lease
+        everywhere = not settings.namespaces
+        controllers = [each for each in controllers if everywhere or each.resource.namespaced]
+        self.resources = [each for each in RESOURCES if everywhere or each.namespaced]
+        self.queue: Queue[Ref] = Queue(lambda key: key.namespace or "")
+        self.store = Store(self._changed)
+        self.reconciler = Reconciler(controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC))
+        own = {each.kind() for each in self.resources}
+        children = {kind for each in controllers for kind in (*each.owns, *each.watches)}
+        places: list[str | None] = [*settings.namespaces] or [None]
+        self.informers = [
+            Informer(self.cluster, self.store, kind, namespace, self._look_at_all, whole=kind in own, relist=relist)
+            for kind in sorted(own | children)
+            for namespace in places
+        ]
+
+    async def run(self) -> None:
+        """Until a signal ends it, or a failure that only a new process can mend is raised."""
+        namespaces = self.settings.namespaces
+        parts = [watches.run(self.resources, namespaces, self.cluster, self.store, self._relist), self._lead()]
+        parts += [each.run() for each in self.informers]
+        if self.settings.prometheus_url:
+            parts.append(Poller(self.settings.prometheus_url, self.store, self._look_at).run())
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.lease.release()
+        for task in ended:
+            task.result()
+
+    def age(self) -> float:
+        """Seconds since the least recently listed kind was listed."""
+        return time.monotonic() - min(each.listed_at for each in self.informers)
+
+    def refresh(self) -> None:
+        """Set the gauges that are read from what is held."""
+        metrics.QUEUE_DEPTH.set(len(self.queue))
+        for kind, count in self.store.count().items():
+            metrics.OBJECTS.labels(kind).set(count)
+
+    async def _lead(self) -> None:
+        """Wait for a whole picture and for the Lease, then work until it is lost."""
+        renewing = asyncio.create_task(self.lease.run())
+        tasks = [renewing]
+        try:
+            for each in self.informers:
+                await each.synced.wait()
+            await self.lease.acquired.wait()
+            tasks += [asyncio.create_task(self.queue.work(self._handle)) for _ in range(WORKERS)]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            raise LeaseLost("the lease could not be renewed in time")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _handle(self, key: Ref) -> None:
+        """One look at one object, whose trouble never stops the others."""
+        KEY.set(key)
+        began = time.monotonic()
+        try:
+            after = await self.reconciler.reconcile(key)
+        except Fenced:
+            result = "fenced"
+        except Conflict:
+            result = "conflict"
+            self.queue.retry(key)
+        except Refused as refusal:
+            result = "refused"
+            log.info("waits %.0f s and tries again: %s", self.queue.retry(key), refusal)
+        except ApiError as error:
+            result = "error"
+            log.warning("waits %.0f s and tries again: %s", self.queue.retry(key), error)
+        except Exception:
+            result = "error"
+            log.exception("an unexpected error; it is tried again in %.0f s", self.queue.retry(key))
+        else:
+            result = "ok"
+            self.queue.forget(key)
+            if after is not None:
+                self.queue.add(key, after)
+        metrics.RECONCILES.labels(key.kind, result).inc()
+        metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - began)
+
+    def _changed(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
+        for key in self.reconciler.concerned(ref, old, new):
+            self.queue.add(key)
+
+    def _look_at(self, key: Ref) -> None:
+        if self.store.get(key):
+            self.queue.add(key)
+
+    def _look_at_all(self, kind: str) -> None:
+        """A kind came or went: whatever has such children is planned anew."""
+        for controller in self.reconciler.controllers.values():
+            if kind in (*controller.owns, *controller.watches):
+                for key in self.store.refs(controller.resource.kind()):
+                    self.queue.add(key)
+
+    def _relist(self, kind: str) -> None:
+        for each in self.informers:
+            if each.kind == kind:
+                each.relist()
+
+
+async def run(settings: Settings, port: int) -> None:
+    """The whole life of the process."""
+    cluster = await Cluster.connect()
+    namespace, pod = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", socket.gethostname())
+    operator = Operator(cluster, settings, Lease(cluster, namespace, "noria", f"{pod}_{uuid.uuid4().hex[:8]}"))
+    probe = await probes.serve(port, operator.age, operator.refresh)
+    try:
+        await operator.run()
+    finally:
+        await probe.cleanup()
+        await cluster.close()

@@ -1,0 +1,118 @@
+"""Holds the keys that need a look: each once, each with one worker at a time, at the earliest time anyone asked for.
+
+Namespaces take turns, so that one with a thousand keys does not keep another's single key waiting.
+"""
+
+import asyncio
+import heapq
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Queue(Generic[K]):
+    """A key is in one of these states: unknown, due later, ready, running, or running and asked for again."""
+
+    def __init__(
+        self,
+        group: Callable[[K], str],
+        *,
+        now: Callable[[], float] = time.monotonic,
+        backoff: float = 0.5,
+        cap: float = 300.0,
+    ) -> None:
+        self._group, self._now, self._backoff, self._cap = group, now, backoff, cap
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._pushed = 0
+        self._turns: OrderedDict[str, deque[K]] = OrderedDict()
+        self._ready: set[K] = set()
+        self._running: set[K] = set()
+        self._again: set[K] = set()
+        self._failures: Counter[K] = Counter()
+        self._woken = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Keys that are ready and wait for a worker."""
+        return len(self._ready)
+
+    def add(self, key: K, delay: float = 0.0) -> None:
+        """Ask for a look at `key` in `delay` seconds; the earliest of several requests counts."""
+        if key in self._ready or key in self._again:
+            return
+        if delay <= 0:
+            self._make_ready(key)
+        elif (at := self._now() + delay) < self._due.get(key, float("inf")):
+            self._due[key] = at
+            self._pushed += 1
+            heapq.heappush(self._heap, (at, self._pushed, key))
+        self._woken.set()
+
+    def retry(self, key: K) -> float:
+        """Ask for another look after a failure, later each time; says in how many seconds."""
+        delay = min(self._cap, self._backoff * 2.0 ** min(self._failures[key], 30))
+        self._failures[key] += 1
+        self.add(key, delay)
+        return delay
+
+    def forget(self, key: K) -> None:
+        """The look succeeded: the next failure starts with the shortest delay again."""
+        self._failures.pop(key, None)
+
+    def take(self) -> K | None:
+        """The next key whose time has come, which is then running until `done`; None if there is none."""
+        now = self._now()
+        while self._heap and self._heap[0][0] <= now:
+            at, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == at:
+                self._make_ready(key)
+        if not self._turns:
+            return None
+        group, keys = self._turns.popitem(last=False)
+        key = keys.popleft()
+        if keys:
+            self._turns[group] = keys
+        self._ready.remove(key)
+        self._running.add(key)
+        return key
+
+    def done(self, key: K) -> None:
+        """The worker of `key` is free; if the key was asked for meanwhile, it is ready again."""
+        self._running.remove(key)
+        if key in self._again:
+            self._again.remove(key)
+            self._make_ready(key)
+
+    def next_due(self) -> float | None:
+        """When the earliest delayed key becomes ready."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    async def work(self, handle: Callable[[K], Awaitable[None]]) -> None:
+        """Be one worker, for ever; `handle` raises nothing."""
+        while True:
+            while (key := self.take()) is None:
+                self._woken.clear()
+                due = self.next_due()
+                try:
+                    async with asyncio.timeout(None if due is None else max(0.0, due - self._now())):
+                        await self._woken.wait()
+                except TimeoutError:
+                    pass
+            try:
+                await handle(key)
+            finally:
+                self.done(key)
+
+    def _make_ready(self, key: K) -> None:
+        self._due.pop(key, None)
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._ready:
+            self._ready.add(key)
+            self._turns.setdefault(self._group(key), deque()).append(key)
+            self._woken.set()

@@ -1,0 +1,184 @@
+"""The one reconciler of all kinds: observe, plan, apply what differs, delete what is no longer wished, tell."""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from noria.api.meta import API_VERSION, Resource
+from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
+from noria.plan.manifests import OWNER_UID
+from noria.runtime import report
+from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound, Refused
+from noria.runtime.diff import contains, stamped
+from noria.runtime.interest import Interests
+from noria.runtime.store import Store, ref_of
+
+log = logging.getLogger(__name__)
+ROUNDS = 3
+"""How often a plan may ask for objects to be created before it is put back into the queue."""
+
+
+class NameTaken(Refused):
+    """A child's name belongs to an object that is not ours; it is not touched."""
+
+
+class Reconciler:
+    """Brings the cluster to what the plans say, one object at a time."""
+
+    def __init__(
+        self,
+        controllers: Iterable[Controller[Any]],
+        cluster: Cluster,
+        store: Store,
+        settings: Settings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.controllers = {each.resource.kind(): each for each in controllers}
+        self.cluster, self.store, self.settings, self.now = cluster, store, settings, now
+        self.interests = Interests()
+
+    async def reconcile(self, key: Ref) -> float | None:
+        """Look at one object; seconds until it wants to be looked at again."""
+        live = self.store.get(key)
+        if live is None or "deletionTimestamp" in live["metadata"]:
+            self.interests.forget(key)
+            return None
+        controller = self.controllers[key.kind]
+        try:
+            resource = controller.resource.model_validate(live)
+        except ValidationError as error:
+            await self._write_status(live, report.invalid(controller.resource, live, error, self.now()))
+            return None
+        plan, problem = await self._plan(controller, resource), None
+        try:
+            plan = await self._create(controller, resource, plan)
+            for child in plan.children:
+                await self._apply(resource, child)
+            await self._prune(controller, resource, plan)
+        except Refused as refusal:
+            plan, problem = report.refused(resource, plan, refusal, self.now()), refusal
+        for event in plan.events:
+            await self._tell(live, event)
+        await self._write_status(live, plan.status.manifest())
+        if plan.delete_self:
+            await self._delete(live)
+        if problem:
+            raise problem
+        return plan.requeue_after
+
+    def concerned(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> set[Ref]:
+        """Keys whose plan may turn out otherwise since an object changed from `old` to `new`."""
+        owners = {self.store.owner(each) for each in (old, new) if each}
+        keys = {ref, *owners, *self.interests.in_change(ref, old, new)}
+        return {key for key in keys if key and key.kind in self.controllers}
+
+    async def _plan(self, controller: Controller[Any], resource: Resource) -> Plan:
+        key, needs = _key(resource), controller.needs(resource, self.settings)
+        self.interests.remember(key, needs)
+        observed = Observed(
+            settings=self.settings,
+            now=self.now(),
+            children=self.store.children(resource.metadata.uid, (*controller.owns, *controller.watches)),
+            related={need: await self._related(need) for need in needs.all()},
+            metrics=self.store.metrics.get(key, {}),
+            absent=frozenset(self.store.absent),
+        )
+        return controller.plan(resource, observed)
+
+    async def _related(self, need: Ref | Selector) -> tuple[Manifest, ...]:
+        """What the store has of it. One object of a foreign kind is read live, since only what we made is watched."""
+        if isinstance(need, Selector):
+            return self.store.select(need)
+        found = self.store.get(need)
+        if found is None and KINDS[need.kind].api_version != API_VERSION:
+            found = await self._read(need)
+        return (found,) if found else ()
+
+    async def _create(self, controller: Controller[Any], resource: Resource, plan: Plan) -> Plan:
+        """Create what must never be applied, and plan anew on what came of it."""
+        for _ in range(ROUNDS):
+            if not plan.creates:
+                return plan
+            for manifest in plan.creates:
+                try:
+                    self.store.put(await self.cluster.create(manifest))
+                except AlreadyExists:
+                    if existing := await self._read(ref_of(manifest)):
+                        self.store.put(existing)
+            plan = await self._plan(controller, resource)
+        raise Conflict(
+            409, "Contended", "the names that are due are always taken by others", ref_of(plan.creates[0]).name
+        )
+
+    async def _apply(self, resource: Resource, desired: Manifest) -> None:
+        """Apply one child, unless it is so already. What exists and is not of this resource is not touched."""
+        ref, desired = ref_of(desired), stamped(desired)
+        live = self.store.get(ref) or await self._read(ref)
+        if live and not _claimed(live, resource.metadata.uid):
+            remedy = f"delete it, or choose another name for this {resource.kind()}"
+            raise NameTaken(409, "NameTaken", f"it exists and was not made for this object; {remedy}", _words(ref))
+        if live is None or not contains(live, desired):
+            # Not forced at first: should someone else take the name at this moment, it is a Conflict.
+            self.store.put(await self.cluster.apply(desired, force=live is not None))
+
+    async def _prune(self, controller: Controller[Any], resource: Resource, plan: Plan) -> None:
+        """Delete what is proven ours and is no longer planned."""
+        uid, planned = resource.metadata.uid, {ref_of(child) for child in plan.children}
+        for live in self.store.children(uid, controller.owns):
+            proven = _referenced(live, uid) or controller.owned_by_label
+            if proven and ref_of(live) not in planned and "deletionTimestamp" not in live["metadata"]:
+                await self._delete(live)
+
+    async def _delete(self, live: Manifest) -> None:
+        with suppress(NotFound, Conflict):
+            answer = await self.cluster.delete(live)
+            if answer["kind"] == live["kind"]:
+                self.store.put(answer)
+            else:
+                self.store.remove(live)
+
+    async def _read(self, ref: Ref) -> Manifest | None:
+        with suppress(NotFound):
+            return await self.cluster.get(*ref)
+        return None
+
+    async def _tell(self, live: Manifest, event: Event) -> None:
+        try:
+            await self.cluster.create(report.event(live, event, self.now()))
+        except AlreadyExists:
+            pass
+        except Refused as refusal:
+            log.warning("an Event was refused: %s", refusal)
+
+    async def _write_status(self, live: Manifest, status: Manifest) -> None:
+        """Apply the status if it says something new. It names the version that was judged: a stale writer gets Conflict."""
+        status = report.groomed(status, live)
+        if status == live.get("status"):
+            return
+        identity = {key: live["metadata"].get(key) for key in ("name", "namespace", "resourceVersion")}
+        metadata = {key: value for key, value in identity.items() if value}
+        told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
+        try:
+            self.store.put(await self.cluster.apply_status(told))
+        except NotFound:
+            self.store.remove(live)
+
+
+def _key(resource: Resource) -> Ref:
+    return Ref(resource.kind(), resource.metadata.namespace, resource.metadata.name)
+
+
+def _words(ref: Ref) -> str:
+    return f"{ref.kind} {ref.namespace}/{ref.name}" if ref.namespace else f"{ref.kind} {ref.name}"
+
+
+def _referenced(live: Manifest, uid: str) -> bool:
+    return any(each["uid"] == uid for each in live["metadata"].get("ownerReferences") or ())
+
+
+def _claimed(live: Manifest, uid: str) -> bool:
+    return _referenced(live, uid) or (live["metadata"].get("labels") or {}).get(OWNER_UID) == uid

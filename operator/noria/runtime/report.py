@@ -1,0 +1,89 @@
+"""What users are told: the status as it is written, conditions about what the API server refused, and Events."""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from noria.api.meta import API_VERSION, Condition, Resource
+from noria.plan.conditions import find
+from noria.plan.contract import Event, Manifest, Plan
+from noria.plan.manifests import rfc3339
+
+MESSAGE_LIMIT = 1024
+"""Longest message that an Event may have."""
+
+
+class Problem(Protocol):
+    """Why a plan could not be carried out."""
+
+    reason: str
+    message: str
+    object: str
+
+
+def groomed(status: Manifest, live: Manifest) -> Manifest:
+    """`status` with the generation that it judges, and with the old time on conditions whose status did not change."""
+    generation = live["metadata"].get("generation", 0)
+    before = {each["type"]: each for each in (live.get("status") or {}).get("conditions", [])}
+    conditions = [each | {"observedGeneration": generation} for each in status.get("conditions", [])]
+    for each in conditions:
+        old = before.get(each["type"])
+        if old and old["status"] == each["status"]:
+            each["lastTransitionTime"] = old["lastTransitionTime"]
+    return status | {"observedGeneration": generation} | ({"conditions": conditions} if conditions else {})
+
+
+def invalid(resource: type[Resource], live: Manifest, error: ValidationError, now: datetime) -> Manifest:
+    """The status of an object whose spec this version does not understand."""
+    faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+    said = _summary(
+        resource, "InvalidSpec", f"{'; '.join(faults)}; correct the object, then it is looked at again", now
+    )
+    status = live.get("status") or {}
+    others = [each for each in status.get("conditions", []) if each["type"] != resource.summary]
+    return {**status, "conditions": [said, *others]}
+
+
+def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> Plan:
+    """`plan` where the summary tells why it could not be carried out; an Event tells it once."""
+    message = f"{problem.object}: {problem.message}"
+    said = _summary(type(resource), problem.reason, message, now)
+    others = [each for each in plan.status.conditions if each.type != resource.summary]
+    status = plan.status.model_copy(update={"conditions": [Condition.model_validate(said), *others]})
+    before = find(resource.status.conditions, resource.summary)
+    news = not before or before.reason != problem.reason
+    told = (Event("Warning", problem.reason, message, f"generation-{resource.metadata.generation}"),) if news else ()
+    return replace(plan, status=status, events=(*plan.events, *told), delete_self=False, requeue_after=None)
+
+
+def event(live: Manifest, told: Event, now: datetime) -> Manifest:
+    """The Event object. Its name is a hash of what happened to whom, so that a second telling finds it there."""
+    metadata = live["metadata"]
+    mark = hashlib.sha256("/".join((metadata["uid"], told.reason, told.cycle)).encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name'][:200]}.{mark}", "namespace": metadata.get("namespace") or "default"},
+        "involvedObject": {
+            key: value
+            for key, value in {"apiVersion": API_VERSION, "kind": live["kind"], **metadata}.items()
+            if key in ("apiVersion", "kind", "name", "namespace", "uid", "resourceVersion")
+        },
+        "type": told.type,
+        "reason": told.reason,
+        "message": told.message[-MESSAGE_LIMIT:],
+        "source": {"component": "noria"},
+        "firstTimestamp": rfc3339(now),
+        "lastTimestamp": rfc3339(now),
+        "count": 1,
+    }
+
+
+def _summary(resource: type[Resource], reason: str, message: str, now: datetime) -> Manifest:
+    """The summary as not reached: of a batch kind that is Unknown, since its False is final."""
+    status = "Unknown" if resource.summary == "Succeeded" else "False"
+    said: dict[str, Any] = {"type": resource.summary, "status": status, "reason": reason or "Refused"}
+    return said | {"message": message, "lastTransitionTime": rfc3339(now)}

@@ -1,0 +1,190 @@
+"""Keeps what the watches and our own writes told, indexed as plans ask for it, so that observing costs no request.
+
+It holds at least what a plan may read: other people's objects never enter, Pods are trimmed, managedFields are dropped.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from noria.plan.contract import KINDS, Manifest, Ref, Selector
+from noria.plan.manifests import OWNER_KIND, OWNER_NAME, OWNER_UID
+
+Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
+"""Told of each change with the object before and after; None where there is none."""
+
+_POD = {
+    "metadata": {
+        "name": None, "namespace": None, "uid": None, "resourceVersion": None, "labels": None, "ownerReferences": None,
+        "creationTimestamp": None, "deletionTimestamp": None,
+        "annotations": {"batch.kubernetes.io/job-completion-index": None},
+    },
+    "spec": {"nodeName": None},
+    "status": dict.fromkeys(
+        ("phase", "reason", "message", "conditions", "startTime", "containerStatuses", "initContainerStatuses")
+    ),
+}  # fmt: skip
+"""What a plan may read of a Pod; None: the whole of it."""
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    """Which object it is."""
+    metadata = manifest["metadata"]
+    return Ref(manifest["kind"], metadata.get("namespace"), metadata["name"])
+
+
+def owner_of(manifest: Manifest) -> Ref | None:
+    """The object of ours that its labels name as its owner."""
+    labels = manifest["metadata"].get("labels") or {}
+    kind, name = labels.get(OWNER_KIND, ""), labels.get(OWNER_NAME, "")
+    if kind not in KINDS or not name:
+        return None
+    return Ref(kind, manifest["metadata"].get("namespace") if KINDS[kind].namespaced else None, name)
+
+
+class Store:
+    """Objects by kind, namespace and name; `changed` hears of each change."""
+
+    def __init__(self, changed: Changed = lambda ref, old, new: None) -> None:
+        self.changed = changed
+        self.absent: set[str] = set()
+        """Kinds that the API server does not serve."""
+        self.metrics: dict[Ref, dict[str, float]] = {}
+        """Newest values from Prometheus."""
+        self._objects: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
+        self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)
+        self._owned: dict[str, set[Ref]] = defaultdict(set)
+        self._labelled: dict[tuple[str, str], dict[tuple[str | None, str], set[Ref]]] = {}
+        self._listings: list[tuple[str, set[Ref]]] = []
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """The object, if it is known to exist."""
+        return self._objects[ref.kind].get(ref)
+
+    def refs(self, kind: str) -> tuple[Ref, ...]:
+        """All objects of a kind."""
+        return tuple(self._objects[kind])
+
+    def select(self, selector: Selector) -> tuple[Manifest, ...]:
+        """Objects that the selector names, sorted by name."""
+        kind, namespace, label, value = selector
+        if not label:
+            return self._sorted(ref for ref in self._objects[kind] if ref.namespace == namespace)
+        if (index := self._labelled.get((kind, label))) is None:
+            index = self._labelled[kind, label] = defaultdict(set)
+            for ref, manifest in self._objects[kind].items():
+                if found := (manifest["metadata"].get("labels") or {}).get(label):
+                    index[ref.namespace, found].add(ref)
+        return self._sorted(index.get((namespace, value), ()))
+
+    def children(self, uid: str, kinds: Iterable[str]) -> tuple[Manifest, ...]:
+        """What carries the owner label with `uid`, and the newest event about each of its Jobs, by kind and name."""
+        wanted, owned = set(kinds), self._owned.get(uid, set())
+        events: list[Manifest] = []
+        if "Event" in wanted:
+            jobs = (self._objects["Job"][ref]["metadata"]["uid"] for ref in owned if ref.kind == "Job")
+            told = (self._sorted(self._owned[job]) for job in jobs if job in self._owned)
+            events = [max(group, key=_revision) for group in told]
+        children = [*self._sorted(ref for ref in owned if ref.kind in wanted), *events]
+        return tuple(sorted(children, key=lambda each: (each["kind"], each["metadata"]["name"])))
+
+    def owner(self, manifest: Manifest) -> Ref | None:
+        """Whose child it is; an event about a Job belongs to the Job's owner."""
+        if manifest["kind"] == "Event":
+            involved = manifest["involvedObject"]
+            job = self.get(Ref("Job", involved.get("namespace"), involved["name"]))
+            return owner_of(job) if job else None
+        return owner_of(manifest)
+
+    def put(self, manifest: Manifest) -> None:
+        """Take in an object as a watch or the answer to a write tells it; what is older than what is known is left."""
+        ref, revision = ref_of(manifest), _revision(manifest)
+        old = self.get(ref)
+        if revision <= max(_revision(old) if old else -1, self._gone[ref.kind].get(ref, -1)):
+            return
+        self._touch(ref)
+        self._set(ref, old, _trim(manifest))
+
+    def remove(self, manifest: Manifest) -> None:
+        """Take in that an object is gone as of its resourceVersion."""
+        ref, revision = ref_of(manifest), _revision(manifest)
+        old = self.get(ref)
+        if old and _revision(old) > revision:
+            return
+        self._touch(ref)
+        self._gone[ref.kind][ref] = revision
+        self._set(ref, old, None)
+
+    @contextmanager
+    def listing(self, kind: str) -> Iterator[set[Ref]]:
+        """Surrounds a LIST of `kind` and the `replace` by it: what changes meanwhile is newer than its answer."""
+        mine: tuple[str, set[Ref]] = (kind, set())
+        self._listings.append(mine)
+        try:
+            yield mine[1]
+        finally:
+            self._listings = [each for each in self._listings if each is not mine]
+
+    def replace(self, kind: str, namespace: str | None, touched: set[Ref], items: Iterable[Manifest]) -> None:
+        """Hold exactly `items` of the namespace (None: of all) from now on, whatever their resourceVersions."""
+        new = {ref_of(item): item for item in items}
+        old = {ref for ref in self._objects[kind] if namespace is None or ref.namespace == namespace}
+        self._gone[kind] = {ref: at for ref, at in self._gone[kind].items() if ref in touched}
+        for ref in (old | set(new)) - touched:
+            before, after = self.get(ref), new.get(ref)
+            if before is None or after is None or _revision(before) != _revision(after):
+                self._set(ref, before, _trim(after) if after else None)
+
+    def count(self) -> dict[str, int]:
+        """How many objects of each kind are held."""
+        return {kind: len(objects) for kind, objects in self._objects.items()}
+
+    def _touch(self, ref: Ref) -> None:
+        for kind, touched in self._listings:
+            if kind == ref.kind:
+                touched.add(ref)
+
+    def _set(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
+        for manifest, change in ((old, set.discard), (new, set.add)):
+            if manifest:
+                self._index(ref, manifest, change)
+        if new:
+            self._objects[ref.kind][ref] = new
+        else:
+            self._objects[ref.kind].pop(ref, None)
+        if old or new:
+            self.changed(ref, old, new)
+
+    def _index(self, ref: Ref, manifest: Manifest, change: Callable[[set[Ref], Ref], None]) -> None:
+        labels = manifest["metadata"].get("labels") or {}
+        uid = manifest["involvedObject"].get("uid") if ref.kind == "Event" else labels.get(OWNER_UID)
+        if uid:
+            change(self._owned[uid], ref)
+            if not self._owned[uid]:
+                del self._owned[uid]
+        for (kind, label), index in self._labelled.items():
+            if kind == ref.kind and label in labels:
+                change(index[ref.namespace, labels[label]], ref)
+
+    def _sorted(self, refs: Iterable[Ref]) -> tuple[Manifest, ...]:
+        return tuple(self._objects[ref.kind][ref] for ref in sorted(refs, key=lambda ref: (ref.kind, ref.name)))
+
+
+def _revision(manifest: Manifest) -> int:
+    return int(manifest["metadata"].get("resourceVersion") or 0)
+
+
+def _trim(manifest: Manifest) -> Manifest:
+    manifest = manifest | {"metadata": {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}}
+    return _only(manifest, {"apiVersion": None, "kind": None, **_POD}) if manifest["kind"] == "Pod" else manifest
+
+
+def _only(value: Manifest, keep: dict[str, Any]) -> Manifest:
+    return dict(_kept(value, keep))
+
+
+def _kept(value: Manifest, keep: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, inner in keep.items():
+        if key in value:
+            yield key, value[key] if inner is None else _only(value[key], inner)

@@ -1,0 +1,102 @@
+"""Hears of changes of our own kinds: the only module that imports kopf, of which only the watching is used.
+
+`on.event` handlers write nothing to objects and need no finalizer; kopf's own memory of them is switched off.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import kopf
+
+from noria.api.meta import GROUP, VERSION, Resource
+from noria.runtime.cluster import Cluster
+from noria.runtime.store import Store
+
+LISTING_GAP_SECONDS = 30.0
+"""kopf marks listed objects but not a listing's begin: after this long without one, the next begins another listing."""
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf's copy of the last state, which only edge-triggered handlers use: half of its cost is the copying."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf's memory of handlers to be retried, which only edge-triggered handlers use."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+async def run(
+    resources: Iterable[type[Resource]],
+    namespaces: Sequence[str],
+    cluster: Cluster,
+    store: Store,
+    relisted: Callable[[str], None],
+) -> None:
+    """Put every change into the store, until a signal ends the process. After a gap in a watch kopf lists anew and
+    tells of no deletion: `relisted` hears of it."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(**(await cluster.credentials())._asdict())
+
+    for resource in resources:
+        handler = _Handler(resource.kind(), store, relisted)
+        kopf.on.event(GROUP, VERSION, resource.plural, id=resource.plural, registry=registry)(handler.seen)
+    clusterwide = not namespaces
+    await kopf.operator(
+        registry=registry, settings=_settings(), standalone=True, clusterwide=clusterwide, namespaces=namespaces
+    )
+
+
+class _Handler:
+    def __init__(self, kind: str, store: Store, relisted: Callable[[str], None]) -> None:
+        self.kind, self.store, self.relisted = kind, store, relisted
+        self.listed_at: float | None = None
+
+    async def seen(self, event: kopf.RawEvent, **_: Any) -> None:
+        manifest = dict(event["object"])
+        if event["type"] == "DELETED":
+            self.store.remove(manifest)
+        else:
+            self.store.put(manifest)
+        if event["type"] is None:
+            now = time.monotonic()
+            if self.listed_at is not None and now - self.listed_at > LISTING_GAP_SECONDS:
+                self.relisted(self.kind)
+            self.listed_at = now
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    return settings
