@@ -98,3 +98,38 @@ def test_prometheus_scrapes_the_operator(kubectl: Kubectl) -> None:
             return list(json.load(answer)["data"]["result"])
 
     until(look, "noria_leader in Prometheus")
+
+
+def test_who_may_not_make_pods_may_not_ask_noria_for_them(
+    kubectl: Kubectl, workspace: str, images: dict[str, str]
+) -> None:
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "only-trainings", "namespace": workspace},
+    }
+    rule = {"apiGroups": ["noria.dev"], "resources": ["trainingjobs"], "verbs": ["create", "get", "patch"]}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "only-trainings"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory"}
+    kubectl.apply(
+        role | {"kind": "Role", "rules": [rule]},
+        role | {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]},
+    )
+    asked = training("sly", workspace, image=images["trainer"], command=["python3", "-V"])
+    refused = kubectl.run("create", "-f", "-", "--as=mallory", stdin=json.dumps(asked), check=False)
+    assert "may not create pods" in refused.stderr
+
+
+def test_an_editor_may_train_and_name_only_secrets_that_exist_for_them(
+    kubectl: Kubectl, workspace: str, images: dict[str, str]
+) -> None:
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "grace"}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "grace", "namespace": workspace},
+    }
+    kubectl.apply(binding | {"roleRef": reference, "subjects": [subject]})
+    asked = training("honest", workspace, image=images["trainer"], command=["python3", "-V"])
+    accepted = kubectl.run("create", "-f", "-", "--as=grace", "--dry-run=server", stdin=json.dumps(asked), check=False)
+    assert accepted.returncode == 0, accepted.stderr

@@ -1,0 +1,171 @@
+"""The CRDs on a real API server: they are accepted, explain themselves, and refuse bad objects with a sentence."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from noria.api.schema import render
+
+Manifest = dict[str, Any]
+
+
+def trainingjob(**spec: Any) -> Manifest:
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": spec,
+    }
+
+
+def recipe(**spec: Any) -> Manifest:
+    return trainingjob(recipe={"name": "classifier"}, **spec)
+
+
+def endpoint(name: str = "a", **spec: Any) -> Manifest:
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "Endpoint",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+
+
+def workspace(name: str = "team", **spec: Any) -> Manifest:
+    return {"apiVersion": "noria.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": name}, "spec": spec}
+
+
+def modelversion(name: str = "digits-1", **spec: Any) -> Manifest:
+    filled = {"model": "digits", "version": 1, "uri": "pvc://noria-artifacts/x", "format": "onnx"} | spec
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": filled,
+    }
+
+
+def named(manifest: Manifest, name: str) -> Manifest:
+    return manifest | {"metadata": manifest["metadata"] | {"name": name}}
+
+
+GOOD = {
+    "recipe": recipe(),
+    "image": trainingjob(image="ghcr.io/acme/train:1", command=["python3", "x.py"], nodes=2, gpusPerNode=8),
+    "workspace": workspace(quota={"cpu": 16, "memory": "64Gi"}, members=[{"name": "ada"}]),
+    "endpoint": endpoint(model={"name": "digits", "track": "Latest"}),
+    "modelversion": modelversion(),
+    "modelversion from a hub": modelversion(uri="hf://acme/small", digest="sha256:" + "a" * 64),
+}
+BAD: dict[str, tuple[Manifest, str]] = {
+    "unknown field": (recipe(bogus=1), 'unknown field "spec.bogus"'),
+    "host network": (recipe(hostNetwork=True), "unknown field"),
+    "privileged": (recipe(securityContext={"privileged": True}), "unknown field"),
+    "host path": (recipe(inputs=[{"name": "x", "uri": "hostpath://etc"}]), "uri must be pvc://CLAIM/PATH"),
+    "no nodes": (recipe(nodes=0), "greater than or equal to 1"),
+    "negative GPUs": (recipe(gpusPerNode=-1), "greater than or equal to 0"),
+    "negative memory": (recipe(resources={"memory": "-1Gi"}), "spec.resources.memory"),
+    "recipe and image": (recipe(image="x"), "set exactly one of recipe and image"),
+    "neither recipe nor image": (trainingjob(), "set exactly one of recipe and image"),
+    "command with a recipe": (recipe(command=["x"]), "a recipe brings its own"),
+    "another scheme": (recipe(inputs=[{"name": "x", "uri": "https://x"}]), "uri must be pvc://CLAIM/PATH"),
+    "a way out of the claim": (recipe(inputs=[{"name": "x", "uri": "pvc://c/../../etc"}]), "must not contain '..'"),
+    "two inputs of one name": (recipe(inputs=[{"name": "x", "uri": "pvc://a"}] * 2), "Duplicate value"),
+    "output over the system": (recipe(output={"path": "/etc"}), "two folders of their own"),
+    "output over checkpoints": (recipe(output={"path": "/noria/checkpoint"}), "two folders of their own"),
+    "a variable of Noria's": (recipe(env=[{"name": "NORIA_OUTPUT_DIR", "value": "/"}]), "are set by Noria"),
+    "a variable without value": (recipe(env=[{"name": "X"}]), "exactly one of value and valueFrom"),
+    "a name too long for its pods": (named(recipe(), "a" * 51), "at most 50 characters"),
+    "a name with a dot": (named(recipe(), "a.b"), "no dots"),
+    "code outside its folder": (trainingjob(image="x", code={"../x": ""}), "code's file names"),
+    "a fatal exit code of 0": (recipe(retry={"fatalExitCodes": [0]}), "greater than or equal to 1"),
+    "version and track": (
+        endpoint(model={"name": "m", "version": 1, "track": "Latest"}),
+        "exactly one of version and track",
+    ),
+    "neither version nor track": (endpoint(model={"name": "m"}), "exactly one of version and track"),
+    "no replicas": (
+        endpoint(model={"name": "m", "version": 1}, predictor={"replicas": 0}),
+        "greater than or equal to 1",
+    ),
+    "an endpoint's name too long": (endpoint("a" * 31, model={"name": "m", "version": 1}), "at most 30 characters"),
+    "a namespace of the cluster": (workspace("kube-system"), "namespace of the cluster"),
+    "a namespace of the cluster by name": (workspace(namespace="default"), "belongs to the cluster"),
+    "a role that does not exist": (workspace(members=[{"name": "ada", "role": "Root"}]), "Unsupported value"),
+    "a version's name": (modelversion("digits-2"), "metadata.name must be"),
+    "a digest": (modelversion(digest="md5:x"), "spec.digest"),
+}
+
+
+def test_what_is_committed_is_what_the_models_say(repository: Any) -> None:
+    committed = {path.name: path.read_text() for path in (repository / "crds").glob("*.yaml")}
+    assert committed == render()
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_good_objects_are_accepted(kubectl: Any, case: str) -> None:
+    ran = kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(GOOD[case]))
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_objects_are_refused_with_a_sentence(kubectl: Any, case: str) -> None:
+    manifest, sentence = BAD[case]
+    ran = kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(manifest))
+    assert ran.returncode != 0, "it was accepted"
+    assert sentence in ran.stderr
+
+
+def test_a_raw_write_prunes_what_kubectl_refuses(kubectl: Any) -> None:
+    path = "/apis/noria.dev/v1alpha1/namespaces/default/trainingjobs?dryRun=All"
+    ran = kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(recipe(hostNetwork=True)))
+    assert ran.returncode == 0, ran.stderr
+    assert "hostNetwork" not in ran.stdout
+
+
+CHANGES: dict[str, tuple[Manifest, Manifest, bool]] = {
+    "suspend": (recipe(), {"suspend": True}, True),
+    "ttl": (recipe(), {"ttlSecondsAfterFinished": 5}, True),
+    "nodes": (recipe(), {"nodes": 2}, False),
+    "an optional field is unset": (recipe(activeDeadlineSeconds=5), {"activeDeadlineSeconds": None}, False),
+    "an optional field is set": (recipe(), {"activeDeadlineSeconds": 5}, False),
+    "suspend with another": (recipe(), {"suspend": True, "nodes": 2}, False),
+    "a model's address": (modelversion(), {"uri": "pvc://noria-artifacts/y"}, False),
+    "a model's digest": (modelversion(), {"digest": "sha256:" + "b" * 64}, False),
+    "a workspace's namespace": (workspace(), {"namespace": "other"}, False),
+    "a workspace's quota": (workspace(), {"quota": {"cpu": "1"}}, True),
+    "an access mode": (workspace(), {"storage": {"accessMode": "ReadWriteOnce"}}, False),
+    "an endpoint's version": (endpoint(model={"name": "m", "version": 1}), {"model": {"version": 2}}, True),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_what_may_change(kubectl: Any, case: str) -> None:
+    manifest, change, allowed = CHANGES[case]
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(copy.deepcopy(manifest)))
+    resource = (
+        f"{manifest['kind'].lower()}s.noria.dev" if manifest["kind"] != "Endpoint" else "modelendpoints.noria.dev"
+    )
+    scope = ["-n", "default"] if "namespace" in manifest["metadata"] else []
+    target = [resource, manifest["metadata"]["name"], *scope]
+    try:
+        ran = kubectl("patch", *target, "--type=merge", "-p", yaml.safe_dump({"spec": change}))
+        assert (ran.returncode == 0) is allowed, ran.stderr
+        if not allowed:
+            assert "cannot change" in ran.stderr or "immutable" in ran.stderr
+    finally:
+        kubectl("delete", *target)
+
+
+def test_every_field_explains_itself(kubectl: Any) -> None:
+    for resource in ("workspace", "trainingjob", "modelversion", "modelendpoint"):
+        text = kubectl("explain", f"{resource}.spec", "--recursive=false").stdout
+        assert text.count("<no description>") == 0, text
+
+
+def test_endpoints_of_core_stay_core(kubectl: Any) -> None:
+    assert "modelendpoint" not in kubectl("get", "endpoints", "-A", "-o", "name").stdout
+    assert "noria.dev" not in kubectl("explain", "endpoints").stdout
