@@ -91,6 +91,7 @@ class Credentials(NamedTuple):
     """How to reach the API server, for another client."""
 
     server: str
+    insecure: bool
     ca_path: str | None
     certificate_path: str | None
     private_key_path: str | None
@@ -125,7 +126,9 @@ class Cluster:
         """Those in use now; a token may have been renewed since the last time."""
         settings, headers = self._api.configuration, await self._headers()
         token = headers.get("authorization", "").removeprefix("Bearer ") or None
-        return Credentials(settings.host, settings.ssl_ca_cert, settings.cert_file, settings.key_file, token)
+        return Credentials(
+            settings.host, not settings.verify_ssl, settings.ssl_ca_cert, settings.cert_file, settings.key_file, token
+        )
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
         """One object."""
