@@ -10,6 +10,7 @@ from typing import Any
 
 MAX_LINE = 64 << 10
 CHUNK = 1 << 20
+HEAD = 64
 NUMBERS = ("step", "total", "epoch", "loss", "samplesPerSecond")
 
 
@@ -36,6 +37,7 @@ class StepLog:
         self.progress = Progress()
         self._identity: tuple[int, int] | None = None
         self._offset = 0
+        self._head = b""
         self._rest = b""
         self._skipping = False
         self._first: tuple[float, float] | None = None
@@ -52,8 +54,10 @@ class StepLog:
             return self.progress
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             identity = (status.st_dev, status.st_ino)
-            if identity != self._identity or status.st_size < self._offset:
+            head = file.read(HEAD)
+            if identity != self._identity or status.st_size < self._offset or not head.startswith(self._head):
                 self._identity, self._offset, self._rest, self._skipping = identity, 0, b"", False
+            self._head = head
             file.seek(self._offset)
             end = status.st_size
             while self._offset < end and (chunk := file.read(min(CHUNK, end - self._offset))):

@@ -1,0 +1,1 @@
+"""One module a recipe, each with a dataclass of its parameters and a function `train`."""

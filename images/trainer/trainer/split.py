@@ -1,0 +1,49 @@
+"""Training and held-out data: a second input, a second file, or a stratified share of the first."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data import Labelled, find, find_training, read
+from trainer.errors import TrainingInputError
+
+
+def training_and_held_out(
+    inputs: Mapping[str, Path], target: str, test_fraction: float, seed: int, text: str | None = None
+) -> tuple[Labelled, Labelled]:
+    """Input `train`, and what is held out: input `test`, or test.npz or test.csv beside train, or `test_fraction` of each class."""
+    if "train" not in inputs:
+        raise TrainingInputError(
+            f"no input is named 'train': the inputs are {', '.join(inputs) or 'none'}; see spec.inputs"
+        )
+    path = find_training(inputs["train"])
+    data = read(path, target, text)
+    held_out_path = find(inputs["test"], "test") if "test" in inputs else find(path.parent, "test")
+    if "test" in inputs and held_out_path is None:
+        raise TrainingInputError("input 'test': expected test.npz or test.csv")
+    if held_out_path is None or held_out_path == path:
+        return _divided(data, test_fraction, seed)
+    held_out = read(held_out_path, target, text)
+    if held_out.x.shape[1:] != data.x.shape[1:] or held_out.columns != data.columns:
+        raise TrainingInputError(f"{held_out_path.name}: samples are shaped or named otherwise than in {path.name}")
+    unknown = sorted({str(label) for label in set(held_out.y.tolist()) - set(data.y.tolist())})
+    if unknown:
+        raise TrainingInputError(f"{held_out_path.name}: labels {', '.join(unknown)} do not occur in {path.name}")
+    return data, held_out
+
+
+def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    generator = np.random.default_rng(seed)
+    held = np.zeros(len(data.y), dtype=bool)
+    for label in np.unique(data.y):
+        members = np.flatnonzero(data.y == label)
+        held[generator.permutation(members)[: round(len(members) * fraction)]] = True
+    if not held.any():
+        raise TrainingInputError(
+            f"parameter 'testFraction': {fraction} of {len(data.y)} samples leaves none to test on"
+        )
+    return (
+        Labelled(data.x[~held], data.y[~held], data.columns),
+        Labelled(data.x[held], data.y[held], data.columns),
+    )
