@@ -45,7 +45,7 @@ def tool(name: str) -> str:
     pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
-def eventually(check: Callable[[], T], seconds: float = 30, every: float = 0.05) -> T:
+def wait_for(check: Callable[[], T], seconds: float = 30, every: float = 0.05) -> T:
     """The first true answer of `check`; fails at the deadline with the last answer."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):
@@ -79,10 +79,10 @@ class ControlPlane:
         return path
 
     def requests(self, user: str) -> list[dict[str, Any]]:
-        """What `user` asked for so far, as the audit log has it."""
+        """What `user` asked for of objects so far, as the audit log has it."""
         lines = (self.folder / "audit.log").read_text().splitlines()
         events = [json.loads(line) for line in lines if line.endswith("}")]
-        return [each for each in events if each["user"]["username"] == user]
+        return [each for each in events if each["user"]["username"] == user and "objectRef" in each]
 
     def writes(self, user: str) -> list[str]:
         """What `user` wrote, leases left out."""
@@ -173,7 +173,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
             with (folder / f"{Path(binary).name}.log").open("wb") as log:
                 plane.processes.append(subprocess.Popen([binary, *flags], stdout=log, stderr=log, cwd=folder))
         kubectl = _kubectl(plane)
-        eventually(lambda: _alive(plane) and kubectl("get", "--raw=/readyz").stdout == "ok", 60)
+        wait_for(lambda: _alive(plane) and kubectl("get", "--raw=/readyz").stdout == "ok", 60)
         assert kubectl("apply", "-f", str(REPOSITORY / "crds")).returncode == 0
         established = kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         assert established.returncode == 0, established.stderr
@@ -201,6 +201,11 @@ def _kubectl(plane: ControlPlane) -> Kubectl:
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    return wait_for
 
 
 @pytest.fixture(scope="session")

@@ -95,8 +95,9 @@ class Operator:
                 await each.synced.wait()
             await self.lease.acquired.wait()
             tasks += [asyncio.create_task(self.queue.work(self._handle)) for _ in range(WORKERS)]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            raise LeaseLost("the lease could not be renewed in time")
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not any(task.cancelled() for task in ended):  # kopf cancels all tasks when a signal ends it
+                raise LeaseLost("the lease could not be renewed in time")
         finally:
             for task in tasks:
                 task.cancel()

@@ -1,0 +1,138 @@
+"""The whole operator as a process, against a real API server: what it makes, leaves alone, survives and hands over."""
+
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+Start = Eventually = Callable[..., Any]
+
+
+def manifest(kind: str, name: str, namespace: str | None = None, **spec: Any) -> str:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return yaml.safe_dump({"apiVersion": "noria.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+
+
+def read(kubectl: Any, *what: str) -> Any:
+    ran = kubectl("get", *what, "-o", "json")
+    return json.loads(ran.stdout) if ran.returncode == 0 else None
+
+
+def summary(resource: Any) -> Any:
+    return next(iter((resource or {}).get("status", {}).get("conditions", [])), {})
+
+
+def apply(kubectl: Any, text: str) -> None:
+    ran = kubectl("apply", "-f", "-", stdin=text)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_objects_become_what_they_declare_and_then_all_is_quiet(
+    control_plane: Any, kubectl: Any, namespace: str, start: Start, eventually: Eventually
+) -> None:
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+    team = f"team-{namespace}"
+    apply(kubectl, manifest("Workspace", team, quota={"cpu": "2000m"}, members=[{"name": "ada"}]))
+    apply(kubectl, manifest("TrainingJob", "train", namespace, image="x", command=["true"]))
+    apply(kubectl, manifest("Endpoint", "digits", namespace, model={"name": "digits", "track": "Latest"}))
+    eventually(lambda: summary(read(kubectl, "workspace", team)).get("status") == "True")
+    assert read(kubectl, "-n", team, "resourcequota", "noria")["spec"]["hard"]["requests.cpu"] == "2"
+    job = eventually(lambda: read(kubectl, "-n", namespace, "jobs")["items"])[0]
+    assert job["metadata"]["ownerReferences"][0]["kind"] == "TrainingJob"
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "train")).get("reason"))
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "modelendpoint", "digits")).get("reason"))
+
+    # Quiet: no write between the renewals of the lease, though every own write has come back as an event.
+    def quiet() -> bool:
+        before, renewed = control_plane.writes("first"), renewals(control_plane, "first")
+        eventually(lambda: renewals(control_plane, "first") > renewed + 1)
+        return bool(control_plane.writes("first") == before)
+
+    assert eventually(quiet)
+    assert operator.get("/healthz").startswith("all kinds were listed")
+
+    apply(kubectl, manifest("Workspace", team, quota={"cpu": "3"}, members=[]))
+    eventually(lambda: read(kubectl, "-n", team, "resourcequota", "noria")["spec"]["hard"]["requests.cpu"] == "3")
+    eventually(lambda: not read(kubectl, "-n", team, "rolebindings")["items"])
+
+    operator.signal(signal.SIGTERM)
+    assert operator.process.wait(15) == 0, operator.log.read_text()[-3000:]
+    lease = read(kubectl, "-n", namespace, "lease", "noria")
+    assert not lease["spec"].get("holderIdentity"), "a clean stop releases the lease"
+
+
+def renewals(control_plane: Any, user: str) -> int:
+    asked = [(each["objectRef"]["resource"], each["verb"]) for each in control_plane.requests(user)]
+    return asked.count(("leases", "update"))
+
+
+def test_what_is_not_ours_is_not_touched(kubectl: Any, namespace: str, start: Start, eventually: Eventually) -> None:
+    kubectl("create", "namespace", f"taken-{namespace}")
+    before = read(kubectl, "namespace", f"taken-{namespace}")
+    start(user="first", lease_namespace=namespace)
+    apply(kubectl, manifest("Workspace", f"taken-{namespace}", members=[{"name": "ada"}]))
+    condition = eventually(lambda: summary(read(kubectl, "workspace", f"taken-{namespace}")))
+    assert (condition["status"], condition["reason"]) == ("False", "NameTaken"), condition
+    assert "delete it, or choose another name" in condition["message"]
+    assert read(kubectl, "namespace", f"taken-{namespace}") == before
+    assert not read(kubectl, "-n", f"taken-{namespace}", "rolebindings,resourcequotas")["items"]
+    events = read(kubectl, "-n", "default", "events", f"--field-selector=involvedObject.name=taken-{namespace}")
+    assert [each["reason"] for each in events["items"]] == ["NameTaken"]
+
+
+def test_the_second_takes_over_and_the_first_writes_nothing_more(
+    control_plane: Any, kubectl: Any, namespace: str, start: Start, eventually: Eventually
+) -> None:
+    first = start(user="first", lease_namespace=namespace)
+    eventually(first.leads)
+    second = start(user="second", lease_namespace=namespace)
+    eventually(lambda: second.get("/healthz"))
+    apply(kubectl, manifest("TrainingJob", "one", namespace, image="x"))
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "one")).get("reason"))
+    assert not control_plane.writes("second"), "only the leader writes"
+
+    first.signal(signal.SIGSTOP)
+    eventually(second.leads, 40)
+    written = len(control_plane.writes("first"))
+    first.signal(signal.SIGCONT)
+    apply(kubectl, manifest("TrainingJob", "two", namespace, image="x"))
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "two")).get("reason"))
+    assert first.process.wait(30) != 0, "who lost the lease ends"
+    assert len(control_plane.writes("first")) == written
+
+    third = start(user="first", lease_namespace=namespace)
+    eventually(lambda: third.get("/healthz"))
+    second.signal(signal.SIGKILL)
+    eventually(third.leads, 40)
+
+
+def test_listed_namespaces_alone_are_looked_at(
+    control_plane: Any, kubectl: Any, namespace: str, start: Start, eventually: Eventually
+) -> None:
+    other = f"other-{namespace}"
+    kubectl("create", "namespace", other)
+    began = len(control_plane.requests("second"))
+    operator = start(user="second", lease_namespace=namespace, namespaces=[namespace])
+    eventually(operator.leads)
+    apply(kubectl, manifest("TrainingJob", "there", other, image="x"))
+    apply(kubectl, manifest("TrainingJob", "here", namespace, image="x"))
+    apply(kubectl, manifest("Workspace", f"w-{namespace}"))
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "here")).get("reason"))
+    assert not read(kubectl, "-n", other, "trainingjob", "there").get("status")
+    assert not read(kubectl, "workspace", f"w-{namespace}").get("status")
+    asked = [each["objectRef"] for each in control_plane.requests("second")[began:]]
+    assert {each.get("namespace") for each in asked} == {namespace}
+
+
+def test_a_crash_in_the_middle_is_made_good(kubectl: Any, namespace: str, start: Start, eventually: Eventually) -> None:
+    first = start(user="first", lease_namespace=namespace)
+    eventually(first.leads)
+    apply(kubectl, manifest("TrainingJob", "train", namespace, image="x", nodes=2))
+    first.signal(signal.SIGKILL)
+    eventually(lambda: first.process.poll() is not None)
+    start(user="second", lease_namespace=namespace)
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "train")).get("reason"), 40)
+    assert len(read(kubectl, "-n", namespace, "jobs")["items"]) == 1
