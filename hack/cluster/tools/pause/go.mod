@@ -1,0 +1,3 @@
+module noria.dev/hack/cluster/tools/pause
+
+go 1.25.0
