@@ -1,0 +1,240 @@
+"""An API server in memory and a process that may die after any write: it exists for the convergence test alone.
+
+What a real API server does is tested against a real one; this fake knows just enough to compare end states.
+"""
+
+import asyncio
+import copy
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from noria.api.meta import API_VERSION
+from noria.plan.contract import KINDS, Controller, Manifest, Ref, Settings
+from noria.plan.manifests import MANAGED_BY
+from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound
+from noria.runtime.queue import Queue
+from noria.runtime.reconciler import Reconciler
+from noria.runtime.store import Store, ref_of
+
+BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
+CALM_LOOKS = 25
+"""After so many looks for time's sake alone that wrote nothing, nothing more is expected."""
+
+
+class Crash(BaseException):
+    """The process dies: the write was done, its answer was never read."""
+
+
+class Server(Cluster):
+    """Objects, their uids and versions, fields taken back by apply, and the garbage collector."""
+
+    def __init__(self, absent: Iterable[str] = ()) -> None:
+        self.objects: dict[Ref, Manifest] = {}
+        self.now = BEGIN
+        self.absent = set(absent)
+        self.writes: list[str] = []
+        self.crash_after: int | None = None
+        self.listener: Callable[[Ref], None] = lambda ref: None
+        self._applied: dict[Ref, Manifest] = {}
+        self._revision = 1000
+        self._born: dict[Ref, int] = {}
+
+    def seed(self, manifest: Manifest) -> None:
+        """Have an object from the beginning, or change it as another controller would."""
+        self._set(ref_of(manifest), copy.deepcopy(manifest))
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
+        return copy.deepcopy(self._live(Ref(kind, namespace, name)))
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        ref = ref_of(manifest)
+        if ref in self.objects:
+            raise AlreadyExists(409, "AlreadyExists", "it exists", ref.name)
+        return self._wrote("create", ref, copy.deepcopy(manifest))
+
+    async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
+        ref = ref_of(manifest)
+        if ref.kind in self.absent:
+            raise NotFound(404, "NotFound", "the server could not find the requested resource", ref.kind)
+        live = _without(copy.deepcopy(self.objects.get(ref, {})), self._applied.get(ref, {}), manifest)
+        self._applied[ref] = copy.deepcopy(manifest)
+        return self._wrote("apply", ref, _merged(live, copy.deepcopy(manifest)))
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        live = copy.deepcopy(self._live(ref_of(manifest)))
+        if live["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "the object has been modified", ref_of(manifest).name)
+        return self._wrote("status", ref_of(manifest), live | {"status": copy.deepcopy(manifest["status"])})
+
+    async def delete(self, manifest: Manifest) -> Manifest:
+        ref, live = ref_of(manifest), self._live(ref_of(manifest))
+        if live["metadata"]["uid"] != manifest["metadata"]["uid"]:
+            raise Conflict(409, "Conflict", "the uid is another", ref.name)
+        self._collect(ref)
+        return self._wrote("delete", ref, None)
+
+    def _live(self, ref: Ref) -> Manifest:
+        if ref not in self.objects:
+            raise NotFound(404, "NotFound", f"{ref.name} not found", ref.name)
+        return self.objects[ref]
+
+    def _collect(self, ref: Ref) -> None:
+        uid = self.objects.pop(ref)["metadata"]["uid"]
+        self._revision += 1
+        self._applied.pop(ref, None)
+        self.listener(ref)
+        for each in list(self.objects):
+            references = self.objects[each]["metadata"].get("ownerReferences", []) if each in self.objects else []
+            if any(reference["uid"] == uid for reference in references):
+                self._collect(each)
+
+    def _wrote(self, verb: str, ref: Ref, manifest: Manifest | None) -> Manifest:
+        self.writes.append(f"{verb} {ref.kind} {ref.name}")
+        if manifest:
+            self._set(ref, manifest)
+        if self.crash_after == len(self.writes):
+            raise Crash
+        return copy.deepcopy(self.objects[ref]) if manifest else {"kind": "Status"}
+
+    def _set(self, ref: Ref, manifest: Manifest) -> None:
+        old, metadata = self.objects.get(ref), manifest["metadata"]
+        if old is None:
+            self._born[ref] = self._born.get(ref, 0) + 1
+            mark = hashlib.sha256(f"{ref}{self._born[ref]}".encode()).hexdigest()
+            metadata.setdefault("uid", f"{mark[:8]}-0000-4000-8000-{mark[8:20]}")
+            metadata.setdefault("generation", 1)
+            metadata.setdefault("creationTimestamp", self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        else:
+            metadata |= {key: old["metadata"][key] for key in ("uid", "creationTimestamp")}
+            metadata["generation"] = old["metadata"]["generation"] + (old.get("spec") != manifest.get("spec"))
+            metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+            if manifest == old:
+                return
+        self._revision += 1
+        metadata["resourceVersion"] = str(self._revision)
+        self.objects[ref] = manifest
+        self.listener(ref)
+
+    def state(self) -> dict[Ref, Any]:
+        """All objects without what may differ between two runs: versions and times."""
+        return {ref: _timeless(manifest) for ref, manifest in self.objects.items()}
+
+
+def _merged(live: Any, given: Any) -> Any:
+    if isinstance(live, dict) and isinstance(given, dict):
+        return live | {key: _merged(live.get(key), value) for key, value in given.items()}
+    return given
+
+
+def _without(live: Any, before: Any, now: Any) -> Any:
+    """`live` without the fields that were applied before and are not now."""
+    if not (isinstance(live, dict) and isinstance(before, dict) and isinstance(now, dict)):
+        return live
+    gone = before.keys() - now.keys()
+    return {key: _without(value, before.get(key), now.get(key)) for key, value in live.items() if key not in gone}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_timeless(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    variable = ("Time", "Timestamp", "resourceVersion", "since")
+    return {key: _timeless(each) for key, each in value.items() if not key.endswith(variable)}
+
+
+World = Callable[[Server], None]
+"""What everybody else does once the operator has come to rest: kubelets, the Job controller, KServe."""
+
+
+@dataclass
+class Case:
+    """Objects to begin with, and what the world makes of them."""
+
+    objects: list[Manifest]
+    settings: Settings
+    world: World = lambda server: None
+    absent: frozenset[str] = frozenset()
+    begin: datetime = BEGIN
+    controllers: tuple[Controller[Any], ...] = field(default_factory=tuple)
+
+    def run(self, server: Server, late: bool = False) -> None:
+        """One process: reads everything, and works until neither it nor the world has anything left to do."""
+        asyncio.run(_live(self, server, late))
+
+    def serve(self) -> Server:
+        server = Server(self.absent)
+        server.now = self.begin
+        for each in self.objects:
+            server.seed(each)
+        return server
+
+
+async def _live(case: Case, server: Server, late: bool) -> None:
+    queue: Queue[Ref] = Queue(lambda key: key.namespace or "", now=lambda: server.now.timestamp())
+
+    def changed(ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
+        for key in reconciler.concerned(ref, old, new):
+            queue.add(key)
+
+    store = Store(changed)
+    store.absent = set(case.absent)
+    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now)
+    untold: list[Ref] = []
+    known: dict[Ref, Manifest] = {}
+
+    def tell(ref: Ref) -> None:
+        if (manifest := server.objects.get(ref)) and _watched(manifest):
+            known[ref] = manifest
+            store.put(copy.deepcopy(manifest))
+        elif ref in known:
+            gone = known.pop(ref)
+            store.remove(gone | {"metadata": gone["metadata"] | {"resourceVersion": str(server._revision)}})
+
+    for ref in list(server.objects):
+        tell(ref)
+    server.listener = untold.append if late else tell
+    calm = 0
+    while calm < CALM_LOOKS:
+        if key := queue.take():
+            try:
+                after = await reconciler.reconcile(key)
+                queue.forget(key)
+                if after is not None:
+                    queue.add(key, after)
+            except (Conflict, NotFound):
+                queue.retry(key)
+            finally:
+                queue.done(key)
+            continue
+        written, revision = len(server.writes), server._revision
+        while untold:
+            tell(untold.pop(0))
+        if len(queue):
+            continue
+        case.world(server)
+        while untold:
+            tell(untold.pop(0))
+        if not len(queue):
+            if (due := queue.next_due()) is None:
+                return
+            server.now = max(server.now, datetime.fromtimestamp(due, UTC) + timedelta(milliseconds=1))
+        calm = calm + 1 if (written, revision) == (len(server.writes), server._revision) else 0
+        assert len(server.writes) < 300, f"it never comes to rest: {server.writes[-6:]}"
+
+
+def _watched(manifest: Manifest) -> bool:
+    if manifest["kind"] == "Event":
+        return bool(manifest.get("reason") == "FailedCreate")
+    ours = (manifest["metadata"].get("labels") or {}).get(MANAGED_BY) == "noria"
+    return ours or KINDS[manifest["kind"]].api_version == API_VERSION
+
+
+@pytest.fixture(scope="session")
+def case_type() -> type[Case]:
+    return Case

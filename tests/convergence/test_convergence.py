@@ -1,0 +1,141 @@
+"""A process that dies after any write comes to the same end as one that lives, and one that starts at the end writes nothing.
+
+Every golden case is a beginning; a few worlds that go on by themselves stand below.
+"""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from noria.plan.contract import Settings
+from noria.plan.controllers import CONTROLLERS
+from noria.runtime.store import ref_of
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = sorted(path.parent for path in GOLDEN.glob("*/*/resource.yaml"))
+SETTINGS = Settings.model_validate(yaml.safe_load((GOLDEN / "settings.yaml").read_text()))
+OWNS = {controller.resource.kind(): controller for controller in CONTROLLERS}
+
+
+def golden(folder: Path, case_type: Any) -> Any:
+    """The beginning that a golden case describes."""
+    resource = yaml.safe_load((folder / "resource.yaml").read_text())
+    observed = yaml.safe_load((folder / "observed.yaml").read_text())
+    children = copy.deepcopy(observed.get("children", []))
+    controller = OWNS[resource["kind"]]
+    for child in children:
+        if child["kind"] in controller.owns and not controller.owned_by_label:
+            reference = {"kind": resource["kind"], "name": resource["metadata"]["name"]}
+            child["metadata"]["ownerReferences"] = [reference | {"uid": resource["metadata"]["uid"]}]
+    related = [each for need in observed.get("related", []) for each in need["objects"]]
+    unique = {ref_of(each): each for each in (resource, *children, *related)}
+    return case_type(
+        objects=list(unique.values()),
+        settings=SETTINGS.model_copy(update=observed.get("settings", {})),
+        absent=frozenset(observed.get("absent", [])),
+        begin=observed["now"],
+        world=route,
+        controllers=CONTROLLERS,
+    )
+
+
+def route(server: Any) -> None:
+    """The gateway: a route that it accepted once it accepts again after a change."""
+    for live in [each for ref, each in server.objects.items() if ref.kind == "HTTPRoute" and "status" in each]:
+        accepted = copy.deepcopy(live)
+        for each in (told for parent in accepted["status"]["parents"] for told in parent["conditions"]):
+            each["observedGeneration"] = live["metadata"]["generation"]
+        server.seed(accepted)
+
+
+def trainings(case_type: Any, count: int = 1) -> Any:
+    """Trainings for one model whose pods all succeed at the same moment."""
+    objects = [
+        {
+            "apiVersion": "noria.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "metadata": {"name": f"train-{number}", "namespace": "vision"},
+            "spec": {"image": "x", "command": ["train"], "output": {"model": "digits"}},
+        }
+        for number in range(count)
+    ]
+    return case_type(objects=objects, settings=SETTINGS, world=succeed, controllers=CONTROLLERS)
+
+
+def succeed(server: Any) -> None:
+    """The Job controller and the kubelet: every Job that is not finished completes."""
+    for ref, job in list(server.objects.items()):
+        if ref.kind != "Job" or job.get("status", {}).get("conditions") or job["spec"].get("suspend"):
+            continue
+        message = {"digest": "sha256:" + "b" * 64, "files": 1, "bytes": 5, "format": "onnx"}
+        now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{ref.name}-0",
+                "namespace": ref.namespace,
+                "labels": job["spec"]["template"]["metadata"]["labels"],
+                "annotations": {"batch.kubernetes.io/job-completion-index": "0"},
+                "ownerReferences": [{"kind": "Job", "name": ref.name, "uid": job["metadata"]["uid"]}],
+            },
+            "status": {
+                "phase": "Succeeded",
+                "containerStatuses": [{"name": "main", "image": "x", "imageID": "", "state": {"terminated": ended}}],
+                "initContainerStatuses": [
+                    {"name": "agent", "state": {"terminated": ended | {"message": json.dumps(message)}}}
+                ],
+            },
+        }
+        server.seed(pod)
+        complete = [{"type": each, "status": "True", "lastTransitionTime": now} for each in ("SuccessCriteriaMet", "Complete")]  # fmt: skip
+        server.seed(job | {"status": {"conditions": complete, "completionTime": now, "startTime": now}})
+
+
+def _text(server: Any) -> list[str]:
+    """The state as lines, which pytest compares well."""
+    return yaml.safe_dump({str(ref): each for ref, each in sorted(server.state().items(), key=str)}).splitlines()
+
+
+def check(case: Any, late: bool) -> list[str]:
+    """The property itself; the writes of the undisturbed run."""
+    undisturbed = case.serve()
+    case.run(undisturbed, late)
+    writes = list(undisturbed.writes)
+    undisturbed.writes.clear()
+    case.run(undisturbed, late)
+    assert undisturbed.writes == [], "a process that starts at the end has nothing to write"
+    for after in range(1, len(writes) + 1):
+        server = case.serve()
+        server.crash_after = after
+        crashed = False
+        try:
+            case.run(server, late)
+        except BaseException as error:
+            assert type(error).__name__ == "Crash", error
+            crashed = True
+        assert crashed
+        server.crash_after = None
+        case.run(server, late)
+        assert _text(server) == _text(undisturbed), (
+            f"another end after a crash behind write {after}, {writes[after - 1]}"
+        )
+    return writes
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+@pytest.mark.parametrize("folder", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_golden_beginnings_converge(folder: Path, late: bool, case_type: Any) -> None:
+    check(golden(folder, case_type), late)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_two_trainings_that_end_together_get_two_versions(late: bool, case_type: Any) -> None:
+    writes = check(trainings(case_type, 2), late)
+    created = sorted(each for each in writes if each.startswith("create ModelVersion"))
+    assert created == ["create ModelVersion digits-1", "create ModelVersion digits-2"]
