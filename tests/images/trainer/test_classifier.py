@@ -35,8 +35,8 @@ def test_digits_reach_accuracy_with_card_scores_and_baseline(training: Any) -> N
     with np.load(job.data / "test.npz") as test:
         label, probabilities = exported(job)(torch.from_numpy(test["x"]))
         assert float((label.numpy() == test["y"]).mean()) == pytest.approx(metrics["accuracy"], abs=1e-6)
+        assert exported(job)(torch.from_numpy(test["x"][:1]))[0].shape == (1,)
     assert probabilities.shape == (360, 10)
-    assert exported(job)(torch.from_numpy(test["x"][:1]))[0].shape == (1,)
 
 
 def test_two_trainings_with_one_seed_are_the_same(training: Any) -> None:

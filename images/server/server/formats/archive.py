@@ -1,0 +1,113 @@
+"""Checking a torch.export archive before torch.export.load, which would unpickle, evaluate and call whatever it names.
+
+Four ways in are closed here: pickles with code in them, expressions for sizes (torch gives them to sympy's parser, which
+evaluates Python), graph nodes whose target is any function that hangs off the torch module, and containers (defaultdict)
+that import a module of the archive's choice.
+"""
+
+import ast
+import io
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from server.formats import UnsafeModel
+
+PICKLES = (".pt", ".pth", ".pkl", ".pickle")
+OPERATOR = re.compile(r"torch\.ops\.(aten|prims|higher_order|profiler)\.[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+PYTHON_OPERATOR = re.compile(
+    r"_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
+)
+SYMBOLIC = re.compile(r"(torch\.sym_[a-z_]+|math\.(ceil|floor|trunc|sqrt))|torch\._sym_[a-z]+")
+FUNCTIONS = frozenset(
+    ("Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Mod", "PythonMod", "Max", "Min", "FloorDiv", "CleanDiv", "CeilDiv",
+     "IntTrueDiv", "FloatTrueDiv", "ModularIndexing", "Where", "TruncToInt", "FloorToInt", "CeilToInt", "RoundToInt", "ToFloat",
+     "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan",
+     "And", "Or", "Not")
+)  # fmt: skip
+CONTAINERS = ("builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
+VARIABLE = re.compile(r"[suzf]\d+|True|False|oo|int_oo")
+EXPRESSION_NODES = (
+    ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
+    ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+)  # fmt: skip
+
+
+def check(path: Path) -> None:
+    """Raises UnsafeModel, naming the member and what is in it, unless nothing in the archive can run code."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if not member.is_dir():
+                    _check_member(member.filename, archive.read(member))  # by entry: names may repeat
+    except zipfile.BadZipFile as error:
+        raise UnsafeModel(f"{path.name} is not a torch.export archive: write it with torch.export.save") from error
+
+
+def _check_member(name: str, content: bytes) -> None:
+    if name.endswith(PICKLES) or content.startswith((b"PK\x03\x04", b"\x80")):
+        if not content:
+            return
+        try:
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+            reason = str(error).split("WeightsUnpickler error: ")[-1].splitlines()[0]
+            raise UnsafeModel(f"model.pt2: {name} holds more than plain tensors: {reason}") from error
+    elif name.endswith(".json"):
+        try:
+            _check_json(name, json.loads(content))
+        except (ValueError, RecursionError) as error:
+            raise UnsafeModel(f"model.pt2: {name} is not valid JSON ({error})") from error
+
+
+def _check_json(name: str, value: Any) -> None:
+    for key, text in _strings(value):
+        if key == "target" and not any(rule.fullmatch(text) for rule in (OPERATOR, PYTHON_OPERATOR, SYMBOLIC)):
+            raise UnsafeModel(f"model.pt2: {name} calls {text[:80]!r}, which is no operator of PyTorch's own sets")
+        if key == "expr_str" and not _is_arithmetic(text):
+            raise UnsafeModel(f"model.pt2: {name} holds the size {text[:80]!r}, which is not arithmetic on dimensions")
+        if key in ("in_spec", "out_spec"):
+            for inner, kind in _strings(json.loads(text)):
+                if inner == "type" and kind not in CONTAINERS:
+                    raise UnsafeModel(
+                        f"model.pt2: {name} holds the container {kind[:80]!r}; known are {', '.join(CONTAINERS)}"
+                    )
+
+
+def _strings(value: Any) -> Iterator[tuple[str, str]]:
+    """Every text in the JSON value with the key that it stands under."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        key, item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += item.items()
+        elif isinstance(item, list):
+            waiting += [(key, inner) for inner in item]
+        elif isinstance(item, str):
+            yield key, item
+
+
+def _is_arithmetic(text: str) -> bool:
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return all(_is_harmless(node) for node in ast.walk(tree))
+
+
+def _is_harmless(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
+    if isinstance(node, ast.Name):
+        return node.id in FUNCTIONS or VARIABLE.fullmatch(node.id) is not None
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, bool | int | float) or (
+            isinstance(node.value, str) and VARIABLE.fullmatch(node.value) is not None
+        )
+    return isinstance(node, EXPRESSION_NODES)

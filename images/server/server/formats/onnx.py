@@ -1,0 +1,40 @@
+"""ONNX models with onnxruntime."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from server.signature import Array, Signature, Tensor
+
+DATATYPES = {
+    "tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(float16)": "FP16", "tensor(bool)": "BOOL", "tensor(string)": "BYTES",
+    **{f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+class Onnx:
+    """A session on the CPU."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
+        self.session, self.signature = session, signature
+        self._names = [output.name for output in session.get_outputs()]
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See Runtime."""
+        return dict(zip(self._names, self.session.run(None, dict(inputs)), strict=True))
+
+
+def load(folder: Path, signature: Signature | None, threads: int) -> Onnx:
+    """The session of model.onnx."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    own = Signature(tuple(map(_tensor, session.get_inputs())), tuple(map(_tensor, session.get_outputs())))
+    return Onnx(session, signature or own)
+
+
+def _tensor(node: Any) -> Tensor:
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+    return Tensor(node.name, DATATYPES[node.type], (-1, *shape[1:]))

@@ -1,0 +1,62 @@
+"""torch.export programs, checked before they are loaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from server.formats import UnsupportedModel
+from server.formats.archive import check
+from server.signature import Array, Signature, Tensor
+
+DATATYPES = {
+    torch.float16: "FP16", torch.float32: "FP32", torch.float64: "FP64", torch.bool: "BOOL", torch.uint8: "UINT8",
+    torch.int8: "INT8", torch.int16: "INT16", torch.int32: "INT32", torch.int64: "INT64",
+}  # fmt: skip
+
+
+class TorchExport:
+    """A program whose inputs and outputs are tensors."""
+
+    def __init__(self, module: torch.nn.Module, signature: Signature) -> None:
+        self.module, self.signature = module, signature
+        self._names = [tensor.name for tensor in signature.outputs]
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See Runtime; inputs are given in the signature's order."""
+        arguments = [torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in self.signature.inputs]
+        with torch.inference_mode():
+            made = self.module(*arguments)
+        values = [made] if isinstance(made, torch.Tensor) else list(made.values() if isinstance(made, dict) else made)
+        names = self._names or [f"output{number}" for number in range(len(values))]
+        outputs = {name: value.numpy() for name, value in zip(names, values, strict=True)}
+        return {name: _named(value, self.signature.categories.get(name)) for name, value in outputs.items()}
+
+
+def _named(value: Array, categories: list[str] | None) -> Array:
+    return value if categories is None else np.array(categories, dtype=np.object_)[value]
+
+
+def load(folder: Path, signature: Signature | None, threads: int) -> TorchExport:
+    """The program in model.pt2."""
+    path = folder / "model.pt2"
+    check(path)
+    torch.set_num_threads(threads)
+    program = torch.export.load(str(path))
+    return TorchExport(program.module(), signature or Signature(_inputs(program), ()))
+
+
+def _inputs(program: torch.export.ExportedProgram) -> tuple[Tensor, ...]:
+    wanted = set(program.graph_signature.user_inputs)
+    tensors = []
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in wanted:
+            value = node.meta.get("val")
+            if not isinstance(value, torch.Tensor) or value.dtype not in DATATYPES or not value.dim():
+                raise UnsupportedModel(
+                    f"model.pt2: input {node.name!r} is no tensor with a batch dimension; give noria.json a signature"
+                )
+            shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
+            tensors.append(Tensor(node.name, DATATYPES[value.dtype], (-1, *shape[1:])))
+    return tuple(tensors)

@@ -1,0 +1,153 @@
+"""A model's signature, and the checks that a request's values pass before they reach the model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    **{f"INT{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    "BYTES": np.dtype(np.object_),
+}
+"""NumPy's type for each datatype of the Open Inference Protocol v2; BYTES are str."""
+
+
+class InvalidRequest(ValueError):
+    """A request that does not fit the signature; the text names the field, what was expected and what came."""
+
+
+class InvalidSignature(ValueError):
+    """The artifact's noria.json cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    """The first dimension is the batch; -1 stands for any."""
+    columns: tuple[str, ...] = ()
+    """Names of the features of tabular data."""
+
+    def describe(self) -> str:
+        """`FP32 [-1, 64]`."""
+        return f"{self.datatype} {list(self.shape)}"
+
+    def check(self, value: Array, where: str) -> Array:
+        """`value` if its shape fits; raises InvalidRequest that begins with `where`."""
+        fits = len(value.shape) == len(self.shape) and all(
+            wanted in (-1, came) for wanted, came in zip(self.shape[1:], value.shape[1:], strict=True)
+        )
+        if not fits:
+            raise InvalidRequest(f"{where}: expected shape {list(self.shape)}, got {list(value.shape)}")
+        if not value.shape[0]:
+            raise InvalidRequest(f"{where}: expected at least one sample, got none")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            index = [int(position) for position in np.argwhere(~np.isfinite(value))[0]]
+            raise InvalidRequest(f"{where}: expected finite numbers, got {value[tuple(index)]} at {index}")
+        return value
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    categories: dict[str, list[str]] = field(default_factory=dict)
+    """For an output whose values are indexes: the texts that they stand for."""
+
+    def input(self, name: str) -> Tensor | None:
+        """The input called `name`."""
+        return next((tensor for tensor in self.inputs if tensor.name == name), None)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """noria.json of the artifact; empty if it has none."""
+    path = folder / "noria.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_signature(card: dict[str, Any]) -> Signature | None:
+    """The signature in noria.json, or None: the model itself is asked then."""
+    told = card.get("signature")
+    if not told or not told.get("inputs"):
+        return None
+    return Signature(
+        tuple(_tensor(entry) for entry in told["inputs"]),
+        tuple(_tensor(entry) for entry in told.get("outputs", [])),
+        card.get("categories", {}),
+    )
+
+
+def _tensor(entry: dict[str, Any]) -> Tensor:
+    if entry.get("datatype") not in DATATYPES:
+        raise InvalidSignature(f"noria.json: datatype of {entry.get('name')!r} must be one of {', '.join(DATATYPES)}")
+    if not entry.get("shape"):
+        raise InvalidSignature(f"noria.json: shape of {entry['name']!r} must begin with the batch dimension, -1")
+    columns = tuple(column["name"] for column in entry.get("columns", []))
+    return Tensor(entry["name"], entry["datatype"], tuple(entry["shape"]), columns)
+
+
+def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = None) -> Array:
+    """JSON values (nested or flat lists) as an array of the tensor's datatype, reshaped to `shape` if that is given.
+
+    Raises InvalidRequest for ragged lists, for values of another type, and for numbers out of the datatype's range.
+    """
+    wanted = DATATYPES[tensor.datatype]
+    try:
+        came = np.array(value, dtype=np.object_ if tensor.datatype == "BYTES" else None)
+    except ValueError as error:
+        raise InvalidRequest(f"{where}: expected {tensor.describe()}, got lists of unequal lengths") from error
+    if tensor.datatype == "BYTES":
+        made = _texts(came, where)
+    else:
+        kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[wanted.kind]
+        if came.size and came.dtype.kind not in kinds:
+            raise InvalidRequest(f"{where}: expected {tensor.describe()}, got {_wrong(came, kinds)}")
+        if (
+            wanted.kind in "iu"
+            and came.size
+            and not (np.iinfo(wanted).min <= came.min() and came.max() <= np.iinfo(wanted).max)
+        ):
+            raise InvalidRequest(f"{where}: expected values in the range of {tensor.datatype}, got one outside")
+        with np.errstate(over="ignore"):
+            made = came.astype(wanted)
+    if shape is not None:
+        if any(size < 0 for size in shape) or int(np.prod(shape, dtype=np.int64)) != made.size:
+            raise InvalidRequest(f"{where}: expected as many values as shape {list(shape)} says, got {made.size}")
+        made = made.reshape(tuple(shape))
+    return made
+
+
+def _texts(came: Array, where: str) -> Array:
+    texts = np.empty(came.shape, dtype=np.object_)
+    for index, item in np.ndenumerate(came):
+        if isinstance(item, bytes):
+            try:
+                item = item.decode()
+            except UnicodeDecodeError as error:
+                raise InvalidRequest(f"{where}: expected text in UTF-8 at {list(index)}") from error
+        if not isinstance(item, str):
+            raise InvalidRequest(f"{where}: expected text, got {json.dumps(item, default=str)[:50]} at {list(index)}")
+        texts[index] = item
+    return texts
+
+
+def _wrong(came: Array, kinds: str) -> str:
+    """The first value that has not one of the NumPy `kinds`, as JSON."""
+    if came.dtype.kind != "O" and came.dtype.kind in "bUf":
+        return f"{json.dumps(came.flat[0].item())[:50]}"
+    bad = (item for item in came.flat if np.asarray(item).dtype.kind not in kinds)
+    return json.dumps(next(bad, None), default=str)[:50]

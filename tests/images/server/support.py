@@ -1,0 +1,99 @@
+"""Starts the server as its container would, on models that the trainer has trained and the agent has published."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+MODELS = Path("/models")
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    name: str
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of a GET."""
+        return self.send(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, body: Any) -> tuple[int, Any]:
+        """Status and JSON of a POST; bytes are sent as they are."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        status, text = self.send(urllib.request.Request(self.url + path, content, {"Content-Type": "application/json"}))
+        return status, json.loads(text)
+
+    def predict(self, instances: Any) -> tuple[int, Any]:
+        """v1."""
+        return self.post(f"/v1/models/{self.name}:predict", {"instances": instances})
+
+    def infer(self, *inputs: dict[str, Any], **more: Any) -> tuple[int, Any]:
+        """v2."""
+        return self.post(f"/v2/models/{self.name}/infer", {"inputs": list(inputs)} | more)
+
+    @staticmethod
+    def send(request: urllib.request.Request) -> tuple[int, str]:
+        """Status and body, also of an error."""
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+
+def digest_of(job: str) -> str:
+    """The digest in the agent's message."""
+    return str(json.loads((MODELS / job / "message.json").read_text())["digest"])
+
+
+def environment(job: str, log: Path, **changes: str) -> dict[str, str]:
+    """The environment of the server of a published model."""
+    told = {"NORIA_MODEL_DIGEST": digest_of(job), "NORIA_MODEL_VERSION": f"{job}-1", "NORIA_TERMINATION_LOG": str(log)}
+    return os.environ | told | changes
+
+
+def start(job: str, log: Path, folder: Path | None = None, **changes: str) -> Server:
+    """Starts a server and waits until it listens; the test fails with its output if it ends instead."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = folder or MODELS / job / "job/attempt-1"
+    command = [sys.executable, "-m", "server", f"--model_name={job}", f"--model_dir={folder}", f"--http_port={port}"]
+    process = subprocess.Popen(
+        command, env=environment(job, log, **changes), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if "Uvicorn running" in line:
+            return Server(process, f"http://127.0.0.1:{port}", job)
+    process.wait()
+    pytest.fail(f"the server ended with {process.returncode}:\n{seen}")
+
+
+def stop(server: Server) -> int:
+    """Ends the server as the kubelet does; its exit code."""
+    server.process.send_signal(signal.SIGTERM)
+    server.process.communicate(timeout=60)
+    return server.process.returncode
+
+
+def held_out(job: str) -> tuple[np.ndarray, np.ndarray]:
+    """The held-out samples and labels that the training was scored on."""
+    with np.load(MODELS / job / "data/test.npz") as test:
+        return test["x"], test["y"]

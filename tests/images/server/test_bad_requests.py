@@ -1,0 +1,81 @@
+"""Requests that do not fit: always 400, always the field, what was expected and what came."""
+
+from typing import Any
+
+import pytest
+
+ROW = [5.1, 3.5, 1.4, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("instances", "error"),
+    [
+        (None, "'instances': expected a list, got nothing"),
+        ({}, "'instances': expected a list, got an object"),
+        ([], "'instances': expected at least one sample, got none"),
+        ([ROW, ROW[:3]], "instances[1] 'features': expected shape [-1, 4], got [1, 3]"),
+        ([3], "instances[0] 'features': expected shape [-1, 4], got [1]"),
+        ([[*ROW[:3], "x"]], "instances[0] 'features': expected FP32 [-1, 4], got \"x\""),
+        ([[*ROW[:3], None]], "instances[0] 'features': expected FP32 [-1, 4], got null"),
+        ([[*ROW[:3], True]], "instances[0] 'features'"),
+        ([[*ROW[:3], [1]]], "instances[0] 'features': expected FP32 [-1, 4], got lists of unequal lengths"),
+        ([[*ROW[:3], 1e300]], "instances[0] 'features': expected finite numbers, got inf at [0, 3]"),
+        ([{"features": ROW, "x": 1}], "instances[0] 'x': the model has no such input; it has features"),
+        ([{"sepal length (cm)": 1}], "instances[0] 'sepal width (cm)': expected a value, got none"),
+    ],
+)
+def test_v1(serve: Any, instances: Any, error: str) -> None:
+    server = serve("iris")
+    status, answer = server.predict(instances) if instances is not None else server.post("/v1/models/iris:predict", {})
+    assert (status, error in answer["error"]) == (400, True), answer
+
+
+def test_v1_column_that_is_no_number(serve: Any) -> None:
+    names = [f"{part} {size} (cm)" for part in ("sepal", "petal") for size in ("length", "width")]
+    status, answer = serve("iris").predict([dict(zip(names, [1, 2, 3, "4"], strict=True))])
+    assert (status, answer) == (400, {"error": "instances[0] 'petal width (cm)': expected a number, got text"})
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": "pixels"}, "inputs[0] 'pixels': the model has no such input; it has features"),
+        ({"datatype": "FP64"}, "inputs[0] 'features': expected datatype FP32, got FP64"),
+        ({"shape": [1, 5]}, "inputs[0] 'features': expected as many values as shape [1, 5] says, got 4"),
+        ({"shape": [-1, 4]}, "inputs[0] 'features': expected as many values as shape [-1, 4] says, got 4"),
+        ({"shape": [4]}, "inputs[0] 'features': expected shape [-1, 4], got [4]"),
+        ({"shape": [0, 4], "data": []}, "inputs[0] 'features': expected at least one sample, got none"),
+        ({"data": ["a", "b", "c", "d"]}, "inputs[0] 'features': expected FP32 [-1, 4], got \"a\""),
+    ],
+)
+def test_v2(serve: Any, change: dict[str, Any], error: str) -> None:
+    given = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": ROW} | change
+    assert serve("iris").infer(given) == (400, {"error": error})
+
+
+def test_v2_missing_input_and_unknown_output(serve: Any) -> None:
+    server = serve("iris")
+    assert server.infer() == (400, {"error": "inputs: expected 'features' of FP32 [-1, 4], got none"})
+    given = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": ROW}
+    status, answer = server.infer(given, outputs=[{"name": "score"}])
+    assert (status, answer) == (
+        400,
+        {"error": "outputs 'score': the model has no such output; it has label, probabilities"},
+    )
+
+
+def test_text_model(serve: Any) -> None:
+    server = serve("docs")
+    assert server.predict([3]) == (400, {"error": "instances[0] 'text': expected text, got 3 at []"})
+    assert server.infer({"name": "text", "datatype": "BYTES", "shape": [1], "data": [3]})[0] == 400
+
+
+@pytest.mark.parametrize("path", ["/v1/models/iris:predict", "/v2/models/iris/infer"])
+@pytest.mark.parametrize("body", [b"{", b"", b"[1]", b'{"inputs": 3}'])
+def test_malformed_bodies_never_fail_the_server(serve: Any, path: str, body: bytes) -> None:
+    status, _ = serve("iris").post(path, body)
+    assert 400 <= status < 500
+
+
+def test_unknown_model(serve: Any) -> None:
+    assert serve("iris").post("/v1/models/other:predict", {"instances": [ROW]})[0] == 404

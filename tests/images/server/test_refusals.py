@@ -1,0 +1,175 @@
+"""Artifacts that are not what was published, or could run code: the server ends with 1 and one line of why, and never listens."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from server.formats import UnsafeModel, archive
+from support import MODELS, digest_of, environment, start, stop
+
+
+def refused(job: str, folder: Path, log: Path, **changes: str) -> str:
+    """The termination message of a server that ends with 1 before it listens."""
+    command = [sys.executable, "-m", "server", f"--model_name={job}", f"--model_dir={folder}"]
+    result = subprocess.run(
+        command, env=environment(job, log, **changes), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert result.returncode == 1 and "Uvicorn" not in result.stdout, result.stdout
+    return log.read_text()
+
+
+@pytest.mark.parametrize("change", ["content", "size", "missing", "extra", "link", "manifest", "no manifest"])
+def test_digest_mismatch(copied: Any, tmp_path: Path, change: str) -> None:
+    folder: Path = copied("iris")
+    model = folder / "model.onnx"
+    match change:
+        case "content":
+            model.write_bytes(model.read_bytes()[:-1] + b"\0")
+        case "size":
+            model.write_bytes(model.read_bytes() + b"\0")
+        case "missing":
+            model.unlink()
+        case "extra":
+            (folder / "sub").mkdir()
+            (folder / "sub/code.py").write_text("")
+        case "link":
+            model.unlink()
+            model.symlink_to(MODELS / "iris/job/attempt-1/model.onnx")
+        case "manifest":
+            manifest = json.loads((folder / "manifest.json").read_text())
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+        case "no manifest":
+            (folder / "manifest.json").unlink()
+    named = {"extra": "sub/code.py", "manifest": "manifest.json", "no manifest": "manifest.json"}.get(
+        change, "model.onnx"
+    )
+    assert refused("iris", folder, tmp_path / "log").startswith(f"DigestMismatch: {named}: ")
+
+
+def test_other_version_than_expected(copied: Any, tmp_path: Path) -> None:
+    message = refused("iris", copied("iris"), tmp_path / "log", NORIA_MODEL_DIGEST=digest_of("digits"))
+    assert message == f"DigestMismatch: manifest.json: expected {digest_of('digits')}, found {digest_of('iris')}\n"
+
+
+def test_without_a_digest_it_serves_and_says_unverified(tmp_path: Path) -> None:
+    server = start("iris", tmp_path / "log", NORIA_MODEL_DIGEST="", NORIA_MODEL_FORMAT="onnx")
+    assert 'noria_model_verified{modelendpoint="iris",version="iris-1"} 0.0' in server.get("/metrics")[1]
+    stop(server)
+
+
+def rewritten(source: Path, target: Path, **members: bytes) -> Path:
+    """A copy of an archive in which members, named without their suffix, are replaced."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, members.get(name.split("/")[-1].split(".")[0], old.read(name)))
+    return target
+
+
+def crafted_pickle(command: str) -> bytes:
+    class Crafted:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (command,)
+
+    buffer = io.BytesIO()
+    torch.save({"body": Crafted()}, buffer)
+    return buffer.getvalue()
+
+
+DIGITS = MODELS / "digits/job/attempt-1/model.pt2"
+
+
+def test_legitimate_archive_passes() -> None:
+    archive.check(DIGITS)
+
+
+@pytest.mark.parametrize("member", ["serialized_state_dict", "serialized_constants", "serialized_example_inputs"])
+def test_pickle_with_code(tmp_path: Path, member: str) -> None:
+    ran = tmp_path / "ran"
+    path = rewritten(DIGITS, tmp_path / "model.pt2", **{member: crafted_pickle(f"touch {ran}")})
+    with pytest.raises(UnsafeModel, match=f"{member}.* holds more than plain tensors"):
+        archive.check(path)
+    assert not ran.exists()
+
+
+def with_program(path: Path, old: str, new: str) -> Path:
+    with zipfile.ZipFile(DIGITS) as archived:
+        program = archived.read("serialized_exported_program.json").decode()
+    assert old in program
+    return rewritten(DIGITS, path, serialized_exported_program=program.replace(old, new).encode())
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('id')",
+        "Symbol.__class__",
+        "getattr(s0, 's0')",
+        "(lambda: s0)()",
+        "[s0 for s0 in s0]",
+        "Symbol('os')",
+        "s0 +",
+    ],
+)
+def test_size_that_is_code(tmp_path: Path, expression: str) -> None:
+    path = with_program(tmp_path / "model.pt2", "Symbol('s0', positive=True, integer=True)", expression)
+    with pytest.raises(UnsafeModel, match="not arithmetic on dimensions"):
+        archive.check(path)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.os.system",
+        "torch.hub.load",
+        "torch.ops.load_library",
+        "_operator.call",
+        "_operator.attrgetter",
+        "#os:system",
+    ],
+)
+def test_node_that_calls_anything(tmp_path: Path, target: str) -> None:
+    path = with_program(tmp_path / "model.pt2", "torch.ops.aten.argmax.default", target)
+    with pytest.raises(UnsafeModel, match="no operator of PyTorch"):
+        archive.check(path)
+
+
+def test_second_member_of_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    path.write_bytes(DIGITS.read_bytes())
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as archived:
+        archived.writestr("serialized_state_dict.pt", crafted_pickle("true"))
+    with pytest.raises(UnsafeModel):
+        archive.check(path)
+
+
+def test_server_refuses_a_crafted_archive(copied: Any, tmp_path: Path) -> None:
+    folder = copied("digits")
+    ran = tmp_path / "ran"
+    rewritten(DIGITS, folder / "model.pt2", serialized_state_dict=crafted_pickle(f"touch {ran}"))
+    message = refused("digits", folder, tmp_path / "log", NORIA_MODEL_DIGEST="")
+    assert message.startswith("UnsafeModel: model.pt2: serialized_state_dict.pt holds more than plain tensors")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"auto_map": {"AutoConfig": "code.Config"}}, "UnsafeModel: config.json: 'auto_map'"),
+        (
+            {"architectures": ["LlamaForCausalLM"]},
+            "UnsupportedModel: config.json: this server runs *ForSequenceClassification",
+        ),
+    ],
+)
+def test_transformers_configuration(copied: Any, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    folder = copied("docs")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    assert refused("docs", folder, tmp_path / "log", NORIA_MODEL_DIGEST="").startswith(message)
