@@ -157,7 +157,7 @@ async def test_deletions_in_a_gap_that_was_compacted_are_found(
         assert gone == ["lost"], "the deletion was told"
 
 
-async def test_a_kind_that_is_not_served_is_absent_until_it_is(cluster: Cluster, namespace: str) -> None:
+async def test_a_kind_that_is_not_served_is_absent(cluster: Cluster, namespace: str) -> None:
     store = Store()
     async with informed(cluster, store, "InferenceService", namespace):
         assert store.absent == {"InferenceService"}

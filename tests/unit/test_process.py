@@ -1,0 +1,101 @@
+"""The process around the reconciler: one object's trouble stops no other, and only what is needed is loaded."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.plan.contract import Ref, Settings
+from noria.runtime.cluster import ApiError, Conflict, Fenced, Forbidden, Unreachable
+from noria.runtime.process import Operator
+from noria.runtime.prometheus import read
+
+SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s")
+KEY = Ref("TrainingJob", "n", "a")
+
+
+class Nothing:
+    """Neither a cluster nor a lease."""
+
+    def fenced(self, may_write: Any) -> Any:
+        return self
+
+    def held(self) -> bool:
+        return True
+
+
+def operator(**settings: Any) -> Operator:
+    nothing: Any = Nothing()
+    return Operator(nothing, SETTINGS.model_copy(update=settings), nothing)
+
+
+@pytest.mark.parametrize(
+    ("error", "again", "told"),
+    [
+        (Conflict(409, "Conflict", "changed", "x"), True, None),
+        (Forbidden(403, "Forbidden", "quota", "x"), True, logging.INFO),
+        (Unreachable(0, "Unreachable", "no answer", "x"), True, logging.WARNING),
+        (ApiError(500, "InternalError", "broken", "x"), True, logging.WARNING),
+        (ZeroDivisionError("poison"), True, logging.ERROR),
+        (Fenced(0, "Fenced", "not the leader", "x"), False, None),
+    ],
+)
+async def test_trouble_is_told_and_tried_again_later(
+    error: Exception, again: bool, told: int | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = operator()
+
+    async def fail(key: Ref) -> float | None:
+        raise error
+
+    monkeypatch.setattr(one.reconciler, "reconcile", fail)
+    with caplog.at_level(logging.INFO):
+        await one._handle(KEY)
+    assert (one.queue.next_due() is not None) is again
+    assert [each.levelno for each in caplog.records] == ([told] if told else [])
+    assert any(each.exc_info for each in caplog.records) is isinstance(error, ZeroDivisionError)
+
+
+async def test_a_plan_may_ask_for_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = operator()
+
+    async def well(key: Ref) -> float | None:
+        return 30.0
+
+    monkeypatch.setattr(one.reconciler, "reconcile", well)
+    await one._handle(KEY)
+    assert one.queue.take() is None and one.queue.next_due() is not None
+
+
+def test_listed_namespaces_leave_cluster_scoped_kinds_alone() -> None:
+    one = operator(namespaces=["a", "b"])
+    assert {each.namespace for each in one.informers} == {"a", "b"}
+    assert "Workspace" not in one.reconciler.controllers
+    assert not {"Namespace", "Workspace", "RoleBinding"} & {each.kind for each in one.informers}
+
+
+def test_the_process_loads_no_synchronous_client_and_no_torch() -> None:
+    code = "import json, sys, noria.runtime.process; print(json.dumps([n for n, m in sys.modules.items() if m]))"
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "operator")}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    loaded = json.loads(ran.stdout)
+    assert "kubernetes.aio" in loaded
+    assert not [each for each in loaded if each.startswith("kubernetes.") and not each.startswith("kubernetes.aio")]
+    assert not {"torch", "transformers", "kserve", "numpy"} & set(loaded)
+
+
+def test_progress_is_read_by_training_and_of_the_newest_attempt() -> None:
+    def series(value: str, **labels: str) -> Any:
+        return {"metric": {"__name__": "noria_training_step", "namespace": "n"} | labels, "value": [0, value]}
+
+    found = [
+        series("9", trainingjob="a", attempt="2"),
+        series("5", trainingjob="a", attempt="10"),
+        series("NaN", trainingjob="b"),
+        series("1"),
+    ]
+    assert read({"data": {"result": found}}) == {KEY: {"noria_training_step": 5.0}}

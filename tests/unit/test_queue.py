@@ -1,0 +1,117 @@
+"""The queue against its promises, under any order of requests, time and finished work."""
+
+import asyncio
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from noria.runtime.queue import Queue
+
+KEYS = [f"{namespace}/{name}" for namespace in "abc" for name in "xyz"]
+
+
+def by_namespace(key: str) -> str:
+    return key.partition("/")[0]
+
+
+class Promises(RuleBasedStateMachine):
+    """A model that only knows the earliest time each key was asked for, and which keys are running."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time)
+        self.wanted: dict[str, float] = {}
+        self.running: set[str] = set()
+
+    @rule(key=st.sampled_from(KEYS), delay=st.sampled_from([0.0, 0.0, 1.0, 5.0, 60.0]))
+    def add(self, key: str, delay: float) -> None:
+        self.queue.add(key, delay)
+        self.wanted[key] = min(self.wanted.get(key, float("inf")), self.time + delay)
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 100.0]))
+    def wait(self, seconds: float) -> None:
+        self.time += seconds
+
+    @rule()
+    def take(self) -> None:
+        due = {key for key, at in self.wanted.items() if at <= self.time and key not in self.running}
+        key = self.queue.take()
+        assert (key in due) if due else (key is None)
+        if key is not None:
+            del self.wanted[key]
+            self.running.add(key)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def done(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.remove(key)
+        self.queue.done(key)
+
+    @invariant()
+    def a_sleeper_wakes_in_time(self) -> None:
+        later = [at for key, at in self.wanted.items() if at > self.time and key not in self.running]
+        due = self.queue.next_due()
+        if later:
+            assert due is not None and due <= min(later)
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+
+
+@given(st.lists(st.sampled_from(KEYS), unique=True), st.data())
+def test_namespaces_take_turns(keys: list[str], data: Any) -> None:
+    queue: Queue[str] = Queue(by_namespace)
+    for key in keys:
+        queue.add(key)
+    taken = [by_namespace(key) for key in iter(queue.take, None)]
+    waiting = {each: taken.count(each) for each in taken}
+    for turn, namespace in enumerate(taken):
+        others = {each for each, left in waiting.items() if left and each != namespace}
+        assert not others or turn == 0 or taken[turn - 1] != namespace
+        waiting[namespace] -= 1
+
+
+def test_failures_wait_longer_each_time_up_to_a_cap_until_a_success() -> None:
+    queue: Queue[str] = Queue(by_namespace, now=lambda: 0.0, backoff=1, cap=10)
+    assert [queue.retry("a/x") for _ in range(6)] == [1, 2, 4, 8, 10, 10]
+    assert queue.retry("a/y") == 1
+    queue.forget("a/x")
+    assert queue.retry("a/x") == 1
+
+
+async def test_workers_run_different_keys_at_once_and_one_key_once() -> None:
+    queue: Queue[str] = Queue(by_namespace)
+    running: set[str] = set()
+    handled: list[str] = []
+    together = 0
+    finished = asyncio.Event()
+
+    async def handle(key: str) -> None:
+        nonlocal together
+        assert key not in running
+        running.add(key)
+        if key == "a/x" and not handled:
+            queue.add("a/x")
+        together = max(together, len(running))
+        await asyncio.sleep(0)
+        running.remove(key)
+        handled.append(key)
+        if len(handled) == len(KEYS) + 2:
+            finished.set()
+
+    workers = [asyncio.create_task(queue.work(handle)) for _ in range(3)]
+    for key in KEYS:
+        queue.add(key)
+    queue.add("late/z", 0.05)
+    await asyncio.wait_for(finished.wait(), 5)
+    assert together == 3
+    assert sorted(handled) == sorted([*KEYS, "a/x", "late/z"])
+    assert handled[-1] == "late/z"
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
