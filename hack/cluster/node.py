@@ -1,168 +1,167 @@
-"""A node: containerd, kubelet, kube-proxy and the NetworkPolicy agent in its network namespace and cgroup."""
+"""One node: its cgroups, containerd, kubelet, kube-proxy and NetworkPolicy evaluator."""
 
-import contextlib
 import json
-import os
-import signal
-import time
+import shutil
 from pathlib import Path
 
-import layout
-import pki
+import certificates
+import daemons
+import record
+import tools
+from commands import read_json, succeeds
 from controlplane import kubectl
-from layout import BIN, DNS_ADDRESS, POD_RANGE, Node
-from process import progress, run, spawn, until
+from progress import step, wait_until
+from settings import (CERTIFICATES, DNS_SERVICE, GPUS_PER_NODE, KUBECONFIG, NODES, POD_RANGE, STATE, Node)
 
-GPUS = "8"
-CGROUPS = Path("/sys/fs/cgroup")
 PAUSE = "noria.dev/pause:dev"
+"""The image of a pod's first process."""
+DAEMONS = ("containerd", "kubelet", "kube-proxy", "network-policies")
 
 
-def daemons(node: Node) -> tuple[str, ...]:
-    """The node's daemons in the order in which they end."""
-    return tuple(f"{part}-{node.number}" for part in ("network-policies", "kube-proxy", "kubelet", "containerd"))
+def names(node: Node) -> list[str]:
+    return [f"{daemon}-{node.index}" for daemon in DAEMONS]
+
+
+def is_up(node: Node) -> bool:
+    return all(record.alive(name) for name in names(node))
 
 
 def start_containerd(node: Node) -> None:
-    """containerd alone: images are loaded before the kubelet asks for them."""
-    node.folder.mkdir(parents=True, exist_ok=True)
-    _cni(node)
-    config = node.folder / "containerd.toml"
-    config.write_text(f"""version = 2
-root = "{node.folder}/containerd"
-state = "/run/{node.namespace}/containerd"
+    name = f"containerd-{node.index}"
+    if record.alive(name):
+        return
+    make_cgroups(node)
+    config = daemons.write_config(node.folder / "containerd.toml", CONTAINERD.format(
+        root=node.folder / "containerd", state=node.run / "containerd", socket=node.containerd_socket, pause=PAUSE,
+        cni=node.folder / "cni"))
+    daemons.write_config(node.folder / "cni" / "10-noria.conflist", json.dumps(cni(node), indent=1))
+    daemons.start(name, node, [shutil.which("containerd") or "containerd", "--config", config], mounts=True)
+
+
+def wait_containerd(node: Node) -> None:
+    def ready() -> bool:
+        daemons.require_alive(f"containerd-{node.index}")
+        return succeeds(["ctr", "--address", node.containerd_socket, "version"])
+
+    wait_until(f"containerd of {node.name} answers", ready, 60)
+
+
+def start_kubelet(node: Node) -> None:
+    """The kubelet and what runs beside it; containerd must answer and hold the pause image."""
+    kubelet = daemons.write_config(node.folder / "kubelet.json", json.dumps(kubelet_config(node), indent=1))
+    daemons.start(f"kubelet-{node.index}", node, [
+        tools.path("kubelet"), f"--config={kubelet}", f"--kubeconfig={certificates.kubeconfig(node.name)}",
+        f"--root-dir={node.folder / 'kubelet'}", f"--hostname-override={node.name}", f"--node-ip={node.address}",
+        f"--node-labels=noria.dev/index={node.index}",
+    ], mounts=True)
+    proxy = daemons.write_config(node.folder / "kube-proxy.json", json.dumps({
+        "kind": "KubeProxyConfiguration", "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "mode": "iptables",
+        "clientConnection": {"kubeconfig": str(certificates.kubeconfig("proxy"))}, "clusterCIDR": POD_RANGE,
+        "hostnameOverride": node.name, "bindAddress": node.address, "healthzBindAddress": f"{node.address}:10256",
+        "metricsBindAddress": "127.0.0.1:10249", "conntrack": {"maxPerCore": 0}, "iptables": {"minSyncPeriod": "200ms"},
+    }, indent=1))
+    daemons.start(f"kube-proxy-{node.index}", node, [tools.path("kube-proxy"), f"--config={proxy}"])
+    daemons.start(f"network-policies-{node.index}", node, [
+        tools.path("kube-network-policies"), f"--kubeconfig={certificates.kubeconfig('network-policies')}",
+        f"--node={node.name}"])
+
+
+def make_cgroups(node: Node) -> None:
+    """The kubelet wants its root in every v1 controller, and the empty cpuset of a new cgroup refuses processes."""
+    for controller in sorted(record.CGROUPS.iterdir()):
+        if controller.name in ("unified", "systemd") or controller.is_symlink() or not controller.is_dir():
+            continue
+        group = controller / node.cgroup
+        group.mkdir(exist_ok=True)
+        if controller.name == "cpuset":
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                (group / file).write_text((controller / file).read_text())
+
+
+def remove_cgroups() -> None:
+    for group in record.GROUP_NAMES:
+        for top in record.CGROUPS.glob(f"*/{group}"):
+            for folder in sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda p: -len(p.parts)):
+                folder.rmdir()
+            top.rmdir()
+
+
+def nodes() -> list[dict]:
+    return read_json([tools.path("kubectl"), "--kubeconfig", KUBECONFIG, "get", "nodes", "-o", "json"])["items"]
+
+
+def is_ready(item: dict) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+
+
+def wait_ready() -> None:
+    def ready() -> bool:
+        for node in NODES:
+            for name in names(node):
+                daemons.require_alive(name)
+        items = nodes()
+        return len(items) == len(NODES) and all(is_ready(item) for item in items)
+
+    if not ready():
+        with step("nodes ready"):
+            wait_until("both nodes Ready", ready, 180)
+
+
+def give_gpus() -> None:
+    """Devices that are not there, for the scheduler and for quota: a starting kubelet sets them to nothing."""
+    wanted = str(GPUS_PER_NODE)
+    patch = json.dumps([{"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": wanted}
+                        for part in ("capacity", "allocatable")])
+    for item in nodes():
+        if any(item["status"][part].get("nvidia.com/gpu") != wanted for part in ("capacity", "allocatable")):
+            kubectl("patch", "node", item["metadata"]["name"], "--subresource=status", "--type=json", f"--patch={patch}")
+
+
+def cni(node: Node) -> dict:
+    """ptp, not bridge: every packet of a pod is routed, so that netfilter sees it, a neighbour's packets too."""
+    return {"cniVersion": "0.4.0", "name": "noria", "plugins": [
+        {"type": "ptp", "ipMasq": False, "mtu": 1500, "ipam": {
+            "type": "host-local", "ranges": [[{"subnet": node.pods}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ]}
+
+
+def kubelet_config(node: Node) -> dict:
+    disk = {"nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%", "memory.available": "100Mi"}
+    return {
+        "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1", "address": node.address,
+        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},
+                           "x509": {"clientCAFile": str(CERTIFICATES / "ca.crt")}},
+        "authorization": {"mode": "Webhook"}, "tlsCertFile": str(CERTIFICATES / f"{node.name}.crt"),
+        "tlsPrivateKeyFile": str(CERTIFICATES / f"{node.name}.key"), "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{node.cgroup}",
+        "containerRuntimeEndpoint": f"unix://{node.containerd_socket}", "clusterDNS": [DNS_SERVICE], "clusterDomain": "cluster.local",
+        "resolvConf": "", "failSwapOn": False, "failCgroupV1": False, "imageGCHighThresholdPercent": 100, "evictionHard": disk,
+        "nodeStatusUpdateFrequency": "5s", "nodeLeaseDurationSeconds": 12, "maxPods": 200, "serializeImagePulls": False,
+        "podLogsDir": str(node.folder / "pod-logs"), "volumePluginDir": str(node.folder / "volume-plugins"),
+        "healthzBindAddress": "127.0.0.1", "localStorageCapacityIsolation": True,
+    }
+
+
+CONTAINERD = """\
+version = 2
+root = "{root}"
+state = "{state}"
 [grpc]
-  address = "{node.containerd}"
+  address = "{socket}"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE}"
-  disable_apparmor = true
+  sandbox_image = "{pause}"
   restrict_oom_score_adj = true
+  disable_apparmor = true
+  disable_tcp_service = true
+  max_concurrent_downloads = 3
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = "{node.folder}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      SystemdCgroup = false
-""")
-    spawn(f"containerd-{node.number}", "containerd", "--config", config, namespace=node.namespace)
-    until(lambda: run("ctr", "--address", node.containerd, "version"), f"containerd of {node.name} answers")
-
-
-def _cni(node: Node) -> None:
-    """Each pod is routed through the node (ptp), so that NetworkPolicy sees traffic between pods of one node too."""
-    folder = node.folder / "cni"
-    folder.mkdir(exist_ok=True)
-    ipam = {"type": "host-local", "dataDir": f"{node.folder}/ipam", "ranges": [[{"subnet": node.pods}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    plugins = [{"type": "ptp", "ipMasq": False, "ipam": ipam}, {"type": "portmap", "capabilities": {"portMappings": True}}]
-    (folder / "10-noria.conflist").write_text(json.dumps({"cniVersion": "0.4.0", "name": "noria", "plugins": plugins}))
-
-
-def up(node: Node) -> None:
-    """kubelet, kube-proxy and the NetworkPolicy agent."""
-    _cgroup(node)
-    started = spawn(
-        *(f"kubelet-{node.number}", BIN / "kubelet", f"--config={_kubelet_config(node)}"),
-        *(f"--kubeconfig={pki.kubeconfig_file(f'kubelet-{node.number}')}", f"--hostname-override={node.name}"),
-        *(f"--node-ip={node.address}", f"--root-dir={node.folder}/kubelet"),
-        namespace=node.namespace,
-    )
-    spawn(f"kube-proxy-{node.number}", BIN / "kube-proxy", f"--config={_proxy_config(node)}", namespace=node.namespace)
-    if started:
-        with progress(f"starting node {node.name}"):
-            until(lambda: "True" in _ready(node), f"node {node.name} is Ready")
-        patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": GPUS}]
-        kubectl("patch", "node", node.name, "--subresource=status", "--type=json", "-p", json.dumps(patch))
-
-
-def _ready(node: Node) -> str:
-    return kubectl("get", "node", node.name, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
-
-
-def _kubelet_config(node: Node) -> Path:
-    path = node.folder / "kubelet.json"
-    config = {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "address": node.address,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": f"{layout.PKI}/ca.crt"}},
-        "authorization": {"mode": "Webhook"},
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{node.namespace}",
-        "failCgroupV1": False,
-        "clusterDNS": [DNS_ADDRESS],
-        "clusterDomain": "cluster.local",
-        "containerRuntimeEndpoint": f"unix://{node.containerd}",
-        "evictionHard": {"memory.available": "200Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        "failSwapOn": False,
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "nodeStatusUpdateFrequency": "5s",
-        "podLogsDir": f"{node.folder}/pod-logs",
-        "registerNode": True,
-        "resolvConf": "",
-        "rotateCertificates": False,
-        "shutdownGracePeriod": "0s",
-        "volumePluginDir": f"{node.folder}/plugins",
-    }
-    path.write_text(json.dumps(config))
-    return path
-
-
-def _proxy_config(node: Node) -> Path:
-    path = node.folder / "kube-proxy.json"
-    config = {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": str(pki.kubeconfig_file("kube-proxy"))},
-        "clusterCIDR": POD_RANGE,
-        "conntrack": {"maxPerCore": 0},
-        "hostnameOverride": node.name,
-        "mode": "iptables",
-        "iptables": {"syncPeriod": "5s", "minSyncPeriod": "0s"},
-        "healthzBindAddress": f"{node.address}:10256",
-        "metricsBindAddress": "127.0.0.1:10249",
-    }
-    path.write_text(json.dumps(config))
-    return path
-
-
-def _cgroup(node: Node) -> None:
-    """The node's cgroup in each v1 controller; cpusets begin empty and would admit nothing."""
-    for controller in CGROUPS.iterdir():
-        if controller.is_symlink() or controller.name == "unified":
-            continue
-        folder = controller / node.namespace
-        folder.mkdir(exist_ok=True)
-        for name in ("cpuset.cpus", "cpuset.mems"):
-            if (folder / name).exists() and not (folder / name).read_text().strip():
-                (folder / name).write_text((controller / name).read_text())
-
-
-def processes(node: Node) -> set[int]:
-    """All processes in the node's cgroups, and the shims that watch over them."""
-    found: set[int] = set()
-    for procs in CGROUPS.glob(f"*/{node.namespace}/**/cgroup.procs"):
-        with contextlib.suppress(OSError):
-            found |= {int(line) for line in procs.read_text().split()}
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = command.read_bytes().decode(errors="replace").split("\0")
-            if words[0].endswith("containerd-shim-runc-v2") and any(word.endswith(f"/{node.namespace}/containerd.sock") for word in words):
-                found.add(int(command.parent.name))
-    return found
-
-
-def clear(node: Node) -> None:
-    """Ends all containers of the node and takes away its cgroups. Its daemons have ended before."""
-    deadline = time.monotonic() + 20
-    while (left := processes(node)) and time.monotonic() < deadline:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
-    for controller in CGROUPS.iterdir():
-        folders = sorted((controller / node.namespace).glob("**/"), key=lambda each: -len(each.parts))
-        for folder in folders:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    conf_dir = "{cni}"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    discard_unpacked_layers = false
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+"""

@@ -1,75 +1,116 @@
-"""The pinned Go tools: built once for each go.mod, go.sum, Go version and set of flags, and kept in the user's cache."""
+"""The Go programs of the cluster: pinned by tools/<name>/go.mod and go.sum, built once, kept in the user's cache."""
 
 import hashlib
 import json
+import os
 import shutil
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
-import layout
-from process import Failed, progress, run
+from commands import run
+from progress import ClusterError, step
+from settings import BIN, CACHE, HERE, KUBERNETES_VERSION
 
-KUBERNETES = "v1.34.4"
-VERSION = f"-X k8s.io/component-base/version.gitVersion={KUBERNETES} -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34"
+VERSION = "k8s.io/component-base/version"
+MAJOR, MINOR = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
+STAMP = (f"-X {VERSION}.gitVersion={KUBERNETES_VERSION} -X {VERSION}.gitMajor={MAJOR} "
+         f"-X {VERSION}.gitMinor={MINOR} -X {VERSION}.gitTreeState=clean")
 
 
-class Tool(NamedTuple):
-    """A binary: its name, the module folder under tools/, the package in it, more linker flags."""
+@dataclass(frozen=True, eq=False)
+class Tool:
+    """One Go module of ours and the programs that are built in it: program name -> package."""
 
     name: str
-    module: str
-    package: str
-    flags: str = ""
+    programs: dict[str, str]
+    ldflags: str = ""
+
+    @property
+    def source(self) -> Path:
+        return HERE / "tools" / self.name
 
 
+KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 TOOLS = (
-    *(
-        Tool(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", VERSION)
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-    ),
-    Tool("etcd", "etcd", "."),
-    Tool("helm", "helm", "helm.sh/helm/v4/cmd/helm", "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
-    Tool("coredns", "coredns", "github.com/coredns/coredns"),
-    Tool("local-path-provisioner", "local-path-provisioner", "github.com/rancher/local-path-provisioner"),
-    Tool("kube-network-policies", "kube-network-policies", "sigs.k8s.io/kube-network-policies/cmd"),
-    Tool("kserve-manager", "kserve", "github.com/kserve/kserve/cmd/manager"),
-    Tool("envoy-gateway", "envoy-gateway", "github.com/envoyproxy/gateway/cmd/envoy-gateway"),
+    Tool("kubernetes", {name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES}, STAMP),
+    Tool("etcd", {"etcd": "."}),
+    Tool("pause", {"pause": "."}),
+    Tool("coredns", {"coredns": "github.com/coredns/coredns"}),
+    Tool("local-path-provisioner", {"local-path-provisioner": "github.com/rancher/local-path-provisioner"}),
+    Tool("kube-network-policies", {"kube-network-policies": "."}),
+    Tool("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
+    Tool("kserve", {"kserve-manager": "github.com/kserve/kserve/cmd/manager"}),
+    Tool("envoy-gateway", {"envoy-gateway": "github.com/envoyproxy/gateway/cmd/envoy-gateway"}),
 )
-ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath", "GOWORK": "off"}
+BY_PROGRAM = {program: tool for tool in TOOLS for program in tool.programs}
 
 
-def build() -> dict[str, Path]:
-    """Every tool's binary, built where the cache lacks it, and a link to it in .cluster/bin."""
-    go = run("go", "env", "GOVERSION").strip()
-    found = {tool.name: _binary(tool, go) for tool in TOOLS}
-    layout.BIN.mkdir(parents=True, exist_ok=True)
-    for name, binary in found.items():
-        link = layout.BIN / name
-        if not link.is_symlink() or link.readlink() != binary:
-            link.unlink(missing_ok=True)
-            link.symlink_to(binary)
+@cache
+def go() -> str:
+    """The Go command's path; Go's own installer puts it where a plain PATH does not look."""
+    found = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    if not found:
+        raise ClusterError("Go is not installed (1.26 or newer is needed): see https://go.dev/dl")
     return found
 
 
-def _binary(tool: Tool, go: str) -> Path:
-    module = layout.HERE / "tools" / tool.module
-    pinned = hashlib.sha256()
-    for part in (go, tool.package, tool.flags, json.dumps(ENVIRONMENT), *(path.read_text() for path in sorted(module.iterdir()))):
-        pinned.update(part.encode() + b"\0")
-    target = layout.CACHE / "tools" / f"{tool.name}-{pinned.hexdigest()[:16]}" / tool.name
-    if target.exists():
-        return target
-    partial = target.parent.with_name(f"{target.parent.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with progress(f"building {tool.name}"):
-        run("go", "build", "-ldflags", f"-s -w {tool.flags}", "-o", partial / tool.name, tool.package, cwd=module, env=ENVIRONMENT)
-    partial.rename(target.parent)
-    return target
+@cache
+def go_version() -> str:
+    return run([go(), "env", "GOVERSION"]).strip()
 
 
-def source(module: str, folder: str) -> Path:
-    """The folder of a Go module in Go's own cache: charts and definitions are read from there."""
-    answer = json.loads(run("go", "mod", "download", "-json", module, cwd=layout.HERE / "tools" / folder, env={"GOWORK": "off"}))
-    if "Dir" not in answer:
-        raise Failed(f"{module}: {answer.get('Error')}")
+@cache
+def key(tool: Tool) -> str:
+    digest = hashlib.sha256(json.dumps([go_version(), tool.ldflags, tool.programs]).encode())
+    for file in sorted(tool.source.glob("*")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def folder(tool: Tool) -> Path:
+    return CACHE / "tools" / f"{tool.name}-{key(tool)}"
+
+
+def path(program: str) -> Path:
+    """Where a program lies once it is built."""
+    return folder(BY_PROGRAM[program]) / program
+
+
+def build_all() -> None:
+    for tool in TOOLS:
+        if not folder(tool).is_dir():
+            build(tool)
+    BIN.mkdir(parents=True, exist_ok=True)
+    for program in BY_PROGRAM:
+        name = BIN / program
+        if not name.is_symlink() or name.readlink() != path(program):
+            name.unlink(missing_ok=True)
+            name.symlink_to(path(program))
+
+
+def build(tool: Tool) -> None:
+    target = folder(tool)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "local")}
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for program, package in tool.programs.items():
+            with step(f"build {program}"):
+                run([go(), "build", "-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {tool.ldflags}".strip(),
+                     "-o", temporary / program, package], cwd=tool.source, env=environment)
+        for old in target.parent.glob(f"{tool.name}-*"):
+            if old.name.removeprefix(f"{tool.name}-") != key(tool) and len(old.name) == len(target.name):
+                shutil.rmtree(old, ignore_errors=True)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@cache
+def module(name: str, path: str) -> Path:
+    """The folder of a Go module that a tool pins: charts and CRDs are taken from there, never copied into the repository."""
+    source = HERE / "tools" / name
+    answer = json.loads(run([go(), "mod", "download", "-json", path], cwd=source, env={"GOFLAGS": "-mod=readonly"}))
     return Path(answer["Dir"])
