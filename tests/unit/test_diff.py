@@ -54,16 +54,24 @@ def test_a_wish_that_is_not_met_is_noticed(desired: dict[str, Any], key: str) ->
 def test_a_field_no_longer_wished_changes_the_stamp(body: dict[str, Any]) -> None:
     wish = {"metadata": {"name": "a", "annotations": {"x": "y"}}, "body": body, "extra": 1}
     before = copy.deepcopy(wish)
-    first = stamped(wish)
+    first = stamped(wish, None)
     del wish["extra"]
-    second = stamped(wish)
+    second = stamped(wish, first)
     assert first["metadata"]["annotations"] != second["metadata"]["annotations"]
     assert not contains(first, second)
     assert wish["metadata"] == before["metadata"], "the wish itself stays as it was"
 
 
 def test_a_live_object_as_a_wish_needs_no_write() -> None:
-    live = stamped({"metadata": {"name": "a"}, "spec": {"x": 1}})
+    live = stamped({"metadata": {"name": "a"}, "spec": {"x": 1}}, None)
     live["spec"]["defaulted"] = 2
-    assert contains(live, stamped(live))
-    assert stamped(live)["metadata"]["annotations"] == {APPLIED: live["metadata"]["annotations"][APPLIED]}
+    assert contains(live, stamped(live, live))
+    assert stamped(live, live)["metadata"]["annotations"] == {APPLIED: live["metadata"]["annotations"][APPLIED]}
+
+
+def test_a_field_left_out_of_a_live_object_is_noticed() -> None:
+    live = stamped({"metadata": {"name": "a"}, "spec": {"x": 1, "y": {"z": 2}}}, None)
+    wish = live | {"spec": {"x": 1}}
+    assert not contains(live, stamped(wish, live))
+    applied = stamped(wish, live)
+    assert contains(applied, stamped(applied, applied))

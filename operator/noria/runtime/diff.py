@@ -15,13 +15,20 @@ _SCALE = {suffix: Decimal(1000) ** (place - 3) for place, suffix in enumerate(("
 _SCALE |= {f"{suffix}i": Decimal(1024) ** place for place, suffix in enumerate("KMGTPE", start=1)}
 
 
-def stamped(desired: Manifest) -> Manifest:
-    """`desired` with the annotation of its own hash. One that has it is a live object, wished to stay as it is."""
+def stamped(desired: Manifest, live: Manifest | None) -> Manifest:
+    """`desired` with the annotation of its own hash. One that is just as `live` keeps the hash that it was made with:
+    it was taken from there, defaults and all."""
     metadata = desired["metadata"]
-    annotations = metadata.get("annotations") or {}
-    if APPLIED in annotations:
-        return desired
-    return desired | {"metadata": metadata | {"annotations": annotations | {APPLIED: digest(desired)[7:23]}}}
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != APPLIED}
+    if live and _body(live) == _body(desired):
+        mark = (live["metadata"].get("annotations") or {}).get(APPLIED)
+    else:
+        mark = digest(desired | {"metadata": metadata | {"annotations": annotations}})[7:23]
+    return desired | {"metadata": metadata | {"annotations": annotations | ({APPLIED: mark} if mark else {})}}
+
+
+def _body(manifest: Manifest) -> Manifest:
+    return {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
 
 
 def contains(live: Any, desired: Any) -> bool:

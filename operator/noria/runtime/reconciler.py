@@ -15,7 +15,7 @@ from noria.runtime import report
 from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound, Refused
 from noria.runtime.diff import contains, stamped
 from noria.runtime.interest import Interests
-from noria.runtime.store import Store, ref_of
+from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
 ROUNDS = 3
@@ -57,7 +57,7 @@ class Reconciler:
         try:
             plan = await self._create(controller, resource, plan)
             for child in plan.children:
-                await self._apply(resource, child)
+                await self._apply(controller, resource, child)
             await self._prune(controller, resource, plan)
         except Refused as refusal:
             plan, problem = report.refused(resource, plan, refusal, self.now()), refusal
@@ -114,13 +114,16 @@ class Reconciler:
             409, "Contended", "the names that are due are always taken by others", ref_of(plan.creates[0]).name
         )
 
-    async def _apply(self, resource: Resource, desired: Manifest) -> None:
+    async def _apply(self, controller: Controller[Any], resource: Resource, desired: Manifest) -> None:
         """Apply one child, unless it is so already. What exists and is not of this resource is not touched."""
-        ref, desired = ref_of(desired), stamped(desired)
+        ref = ref_of(desired)
         live = self.store.get(ref) or await self._read(ref)
-        if live and not _claimed(live, resource.metadata.uid):
+        # What a Workspace of this name retained is its own again when it is made anew.
+        by_name = controller.owned_by_label and live and owner_of(live) == _key(resource)
+        if live and not by_name and not _claimed(live, resource.metadata.uid):
             remedy = f"delete it, or choose another name for this {resource.kind()}"
             raise NameTaken(409, "NameTaken", f"it exists and was not made for this object; {remedy}", _words(ref))
+        desired = stamped(desired, live)
         if live is None or not contains(live, desired):
             # Not forced at first: should someone else take the name at this moment, it is a Conflict.
             self.store.put(await self.cluster.apply(desired, force=live is not None))
