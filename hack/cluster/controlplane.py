@@ -18,6 +18,10 @@ def kubectl(*words: str, input: str | None = None) -> str:
     return run([tools.path("kubectl"), "--kubeconfig", KUBECONFIG, *words], input=input)
 
 
+def apply(text: str) -> None:
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager", "noria-local", "-f", "-", input=text)
+
+
 def start() -> None:
     if all(record.alive(name) for name in NAMES):
         return

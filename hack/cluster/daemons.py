@@ -9,7 +9,7 @@ from commands import write_atomically
 from progress import ClusterError
 from settings import DAEMONS_CGROUP, LOGS, Node
 
-CONTROLLERS = ("pids", "cpu")
+CONTROLLERS = ("pids", "cpu", "cpuacct", "memory")
 SHARES = "8192"  # eight times a plain process: a busy training must not starve etcd or a kubelet
 
 

@@ -29,9 +29,15 @@ def load(wanted: list[Image]) -> None:
 
 
 def load_all() -> None:
-    wanted = [image for image in images.present() if image.load]
-    load(wanted)
-    write_atomically(IMAGES_JSON, json.dumps({image.name: image.reference for image in wanted}, indent=1) + "\n")
+    load([image for image in images.present() if image.load])
+    write_references()
+
+
+def write_references() -> None:
+    """Name -> reference by content, for whoever installs a chart."""
+    text = json.dumps({image.name: image.reference for image in images.present() if image.load}, indent=1) + "\n"
+    if not IMAGES_JSON.exists() or IMAGES_JSON.read_text() != text:
+        write_atomically(IMAGES_JSON, text)
 
 
 def ctr(node: Node, *words: str) -> list[str]:

@@ -28,9 +28,9 @@ def is_up(node: Node) -> bool:
 
 def start_containerd(node: Node) -> None:
     name = f"containerd-{node.index}"
+    make_cgroups(node)
     if record.alive(name):
         return
-    make_cgroups(node)
     config = daemons.write_config(node.folder / "containerd.toml", CONTAINERD.format(
         root=node.folder / "containerd", state=node.run / "containerd", socket=node.containerd_socket, pause=PAUSE,
         cni=node.folder / "cni"))
@@ -69,7 +69,7 @@ def start_kubelet(node: Node) -> None:
 def make_cgroups(node: Node) -> None:
     """The kubelet wants its root in every v1 controller, and the empty cpuset of a new cgroup refuses processes."""
     for controller in sorted(record.CGROUPS.iterdir()):
-        if controller.name in ("unified", "systemd") or controller.is_symlink() or not controller.is_dir():
+        if controller.name == "unified" or controller.is_symlink() or not controller.is_dir():
             continue
         group = controller / node.cgroup
         group.mkdir(exist_ok=True)

@@ -38,7 +38,8 @@ func main() {
 		factory.Core().V1().Namespaces(),
 		factory.Core().V1().Pods(),
 		nil, nil, nil, nil,
-		networkpolicy.Config{QueueID: *queue, NodeName: *node, NFTableName: "noria-network-policies", NRIdisabled: true})
+		// NRIdisabled must stay false: with true, v0.8.0 follows a nil pointer at the first address that is no pod's.
+		networkpolicy.Config{QueueID: *queue, NodeName: *node, NFTableName: "noria-network-policies"})
 	if err != nil {
 		klog.Fatalf("controller: %v", err)
 	}

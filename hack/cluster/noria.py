@@ -1,0 +1,32 @@
+"""Noria itself, from charts/noria, as an administrator would install it."""
+
+import os
+
+import images
+import tools
+from commands import run
+from rendering import files
+from settings import HERE, KUBECONFIG, REPOSITORY
+
+CHART = REPOSITORY / "charts" / "noria"
+CUSTOM_RESOURCES = REPOSITORY / "crds"
+VALUES = HERE / "noria-values.yaml"
+PARTS = ("operator", "agent", "trainer", "server")
+
+
+def exists() -> bool:
+    return (CHART / "Chart.yaml").exists() and all(images.ALL[name].dockerfile.exists() for name in PARTS)
+
+
+def content() -> str:
+    return files(CHART, CUSTOM_RESOURCES, VALUES) + repr(settings())
+
+
+def settings() -> list[str]:
+    return [word for name in PARTS for word in ("--set", f"images.{name}={images.ALL[name].reference}")]
+
+
+def install(kubeconfig: str = str(KUBECONFIG)) -> None:
+    helm = tools.path("helm") if tools.path("helm").exists() else "helm"
+    run([helm, "upgrade", "--install", "noria", CHART, "--namespace", "noria-system", "--create-namespace", "--wait",
+         "--kubeconfig", kubeconfig, "--timeout", os.environ.get("NORIA_INSTALL_TIMEOUT", "5m"), "--values", VALUES, *settings()])
