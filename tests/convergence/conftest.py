@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from noria.api.meta import API_VERSION
 from noria.plan.contract import KINDS, Controller, Manifest, Ref, Settings
 from noria.plan.manifests import MANAGED_BY
 from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound
+from noria.runtime.diff import contains
 from noria.runtime.queue import Queue
 from noria.runtime.reconciler import Reconciler
 from noria.runtime.store import Store, ref_of
@@ -24,6 +26,10 @@ from noria.runtime.store import Store, ref_of
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CALM_LOOKS = 25
 """After so many looks for time's sake alone that wrote nothing, nothing more is expected."""
+
+
+VARIABLE = ("Time", "Timestamp", "At", "since", "gpuSeconds", "resourceVersion", "eneration")
+"""Ends of the names of fields that tell when, how long or how often, which a crash may change."""
 
 
 class Crash(BaseException):
@@ -120,9 +126,14 @@ class Server(Cluster):
         self.objects[ref] = manifest
         self.listener(ref)
 
-    def state(self) -> dict[Ref, Any]:
-        """All objects without what may differ between two runs: versions and times."""
-        return {ref: _timeless(manifest) for ref, manifest in self.objects.items()}
+    def state(self) -> list[str]:
+        """All objects as lines, without what may differ between two runs; of Events the name as well."""
+        lines = []
+        for manifest in self.objects.values():
+            named = "" if manifest["kind"] == "Event" else manifest["metadata"]["name"]
+            comparable = _timeless(manifest) | ({"metadata": None} if manifest["kind"] == "Event" else {})
+            lines.append(f"{manifest['kind']} {named}: {yaml.safe_dump(comparable)}")
+        return sorted(lines)
 
 
 def _merged(live: Any, given: Any) -> Any:
@@ -144,8 +155,7 @@ def _timeless(value: Any) -> Any:
         return [_timeless(each) for each in value]
     if not isinstance(value, dict):
         return value
-    variable = ("Time", "Timestamp", "resourceVersion", "since")
-    return {key: _timeless(each) for key, each in value.items() if not key.endswith(variable)}
+    return {key: _timeless(each) for key, each in value.items() if not key.endswith(VARIABLE)}
 
 
 World = Callable[[Server], None]
@@ -166,6 +176,10 @@ class Case:
     def run(self, server: Server, late: bool = False) -> None:
         """One process: reads everything, and works until neither it nor the world has anything left to do."""
         asyncio.run(_live(self, server, late))
+
+    def judge(self, server: Server) -> None:
+        """The end is what the plans say: all that is planned is there as planned, and nothing else of ours."""
+        asyncio.run(_judge(self, server))
 
     def serve(self) -> Server:
         server = Server(self.absent)
@@ -226,6 +240,22 @@ async def _live(case: Case, server: Server, late: bool) -> None:
             server.now = max(server.now, datetime.fromtimestamp(due, UTC) + timedelta(milliseconds=1))
         calm = calm + 1 if (written, revision) == (len(server.writes), server._revision) else 0
         assert len(server.writes) < 300, f"it never comes to rest: {server.writes[-6:]}"
+
+
+async def _judge(case: Case, server: Server) -> None:
+    store = Store()
+    store.absent = set(case.absent)
+    for manifest in filter(_watched, server.objects.values()):
+        store.put(copy.deepcopy(manifest))
+    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now)
+    for controller in case.controllers:
+        for live in [each for ref, each in server.objects.items() if ref.kind == controller.resource.kind()]:
+            plan = await reconciler._plan(controller, controller.resource.model_validate(live))
+            assert not plan.creates and not plan.delete_self
+            for child in plan.children:
+                assert contains(server.objects.get(ref_of(child)), child), f"{ref_of(child)} is not as planned"
+            ours = {ref_of(each) for each in store.children(live["metadata"]["uid"], controller.owns)}
+            assert ours <= {ref_of(child) for child in plan.children}, "something is left over"
 
 
 def _watched(manifest: Manifest) -> bool:
