@@ -139,6 +139,13 @@ async def test_an_informer_follows_our_objects_alone(cluster: Cluster, namespace
         assert {ref.name for ref in store.refs("ConfigMap")} == {"new"}
 
 
+async def test_a_watch_hears_of_long_objects(cluster: Cluster, namespace: str) -> None:
+    store = Store()
+    async with informed(cluster, store, "ConfigMap", namespace):
+        long = await cluster.create(configmap(namespace, "long", x="x" * 900_000))
+        await until(lambda: store.get(ref_of(long)))
+
+
 async def test_deletions_in_a_gap_that_was_compacted_are_found(
     cluster: Cluster, namespace: str, control_plane: Any
 ) -> None:
