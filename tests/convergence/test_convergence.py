@@ -19,18 +19,8 @@ from noria.runtime.store import ref_of
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.parent for path in GOLDEN.glob("*/*/resource.yaml"))
 SETTINGS = Settings.model_validate(yaml.safe_load((GOLDEN / "settings.yaml").read_text()))
-TOLD_TWICE = {
-    "first-version-routed-serves",
-    "first-version-starts",
-    "new-version-ready-route-moves",
-    "new-version-starts-beside",
-    "newer-version-waits-for-the-drain",
-    "rolled-back-during-the-drain",
-    "route-accepted-old-version-drains",
-    "route-not-accepted-yet-nothing-goes",
-    "without-gateway",
-}
-"""Endpoints whose Event is posted twice by a crash between it and the status: its cycle holds the time of planning."""
+
+
 TAKEOVER = timedelta(seconds=17)
 OWNS = {controller.resource.kind(): controller for controller in CONTROLLERS}
 
@@ -141,9 +131,7 @@ def check(case: Any, late: bool) -> list[str]:
 
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
 @pytest.mark.parametrize("folder", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_golden_beginnings_converge(folder: Path, late: bool, case_type: Any, request: pytest.FixtureRequest) -> None:
-    if folder.name in TOLD_TWICE:
-        request.applymarker(pytest.mark.xfail(reason="an Event's cycle holds the time of planning", strict=True))
+def test_golden_beginnings_converge(folder: Path, late: bool, case_type: Any) -> None:
     check(golden(folder, case_type), late)
 
 

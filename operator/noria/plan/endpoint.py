@@ -270,30 +270,21 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
 
 
 def _events(endpoint: Endpoint, status: EndpointStatus) -> tuple[Event, ...]:
+    """What changed against the recorded status. The cycles come from recorded times: told again after a crash, they are the same."""
     before = endpoint.status
     events = []
-    if status.next and (before.next is None or before.next.inference_service != status.next.inference_service):
-        events.append(
-            Event(
-                "Normal",
-                "RolloutStarted",
-                f"{status.next.version} is being started",
-                f"{status.next.inference_service}-{status.next.since}",
-            )
-        )
-    if status.current and (
-        before.current is None or before.current.inference_service != status.current.inference_service
-    ):
+    if status.next and _service(status.next) != _service(before.next):
+        cycle = f"{status.next.inference_service}-{before.current.since if before.current else 'first'}"
+        events.append(Event("Normal", "RolloutStarted", f"{status.next.version} is being started", cycle))
+    if status.current and _service(status.current) != _service(before.current):
         was = f" in place of {before.current.version}" if before.current else ""
-        events.append(
-            Event(
-                "Normal",
-                "VersionServed",
-                f"{status.current.version} serves{was}",
-                f"{status.current.inference_service}-{status.current.since}",
-            )
-        )
+        cycle = f"{status.current.inference_service}-{before.next.since if before.next else 'first'}"
+        events.append(Event("Normal", "VersionServed", f"{status.current.version} serves{was}", cycle))
     return tuple(events)
+
+
+def _service(served: Served | None) -> str | None:
+    return served.inference_service if served else None
 
 
 CONTROLLER = Controller(

@@ -87,15 +87,6 @@ def _words(kind: Kind, namespace: str | None, name: str, body: Manifest | None) 
     return f"{kind.name} {namespace}/{name}" if namespace and name else f"{kind.name} {name}".strip()
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
-    """Lines of any length; the reader's own iterator gives up on those above 128 KiB, and a ConfigMap may be longer."""
-    rest = b""
-    async for chunk in content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line
-
-
 class Credentials(NamedTuple):
     """How to reach the API server, for another client."""
 
@@ -171,7 +162,7 @@ class Cluster:
         url, of = self._url(KINDS[kind], namespace, query=query), KINDS[kind]
         response = await self._send("GET", url, "WATCH", of, timeout)
         try:
-            async for line in _lines(response.content):
+            async for line in response.content:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     raise _error(event["object"].get("code", 0), event["object"], of.plural)
