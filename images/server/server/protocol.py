@@ -7,6 +7,7 @@ v2: the Open Inference Protocol; inputs by name, outputs by name.
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from kserve import InferOutput, InferRequest, InferResponse
@@ -112,7 +113,7 @@ def to_v2(outputs: Mapping[str, Array], request: InferRequest, version: str) -> 
         output = InferOutput(name, list(value.shape), FROM_KIND[str(value.dtype)])
         output.set_data_from_numpy(value, binary_data=False)
         made.append(output)
-    return InferResponse(request.id, request.model_name, made, model_version=version or None)
+    return InferResponse(request.id or str(uuid4()), request.model_name, made, model_version=version or None)
 
 
 def _kind(value: Any) -> str:

@@ -115,7 +115,7 @@ def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = 
     else:
         kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[wanted.kind]
         if came.size and came.dtype.kind not in kinds:
-            raise InvalidRequest(f"{where}: expected {tensor.describe()}, got {_wrong(came, kinds)}")
+            raise InvalidRequest(f"{where}: expected {tensor.describe()}, got {_wrong(value, kinds)}")
         if (
             wanted.kind in "iu"
             and came.size
@@ -145,9 +145,9 @@ def _texts(came: Array, where: str) -> Array:
     return texts
 
 
-def _wrong(came: Array, kinds: str) -> str:
-    """The first value that has not one of the NumPy `kinds`, as JSON."""
-    if came.dtype.kind != "O" and came.dtype.kind in "bUf":
-        return f"{json.dumps(came.flat[0].item())[:50]}"
-    bad = (item for item in came.flat if np.asarray(item).dtype.kind not in kinds)
-    return json.dumps(next(bad, None), default=str)[:50]
+def _wrong(value: Any, kinds: str) -> str:
+    """The first item of `value` that has not one of the NumPy `kinds`, as JSON."""
+    items = np.array(value, dtype=np.object_).flat
+    return json.dumps(next((item for item in items if np.asarray(item).dtype.kind not in kinds), None), default=str)[
+        :50
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support import MODELS, Server, start, stop
+from support import MODELS, Server, start
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     yield of
     for server in running.values():
-        stop(server)
+        server.stop()
 
 
 @pytest.fixture

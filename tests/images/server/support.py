@@ -2,13 +2,15 @@
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,31 @@ class Server:
     process: subprocess.Popen[str]
     url: str
     name: str
+    lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    """What it has printed and nobody has read yet; empty text: its end."""
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._collect, daemon=True).start()
+
+    def _collect(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
+
+    def wait_for(self, text: str) -> None:
+        """Reads until a line holds `text`; the test fails with what came if the server ends instead."""
+        seen = ""
+        while line := self.lines.get(timeout=120):
+            seen += line
+            if text in line:
+                return
+        pytest.fail(f"the server ended with {self.process.wait()}:\n{seen}")
+
+    def stop(self) -> int:
+        """Ends the server as the kubelet does; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a GET."""
@@ -76,21 +103,9 @@ def start(job: str, log: Path, folder: Path | None = None, **changes: str) -> Se
     process = subprocess.Popen(
         command, env=environment(job, log, **changes), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert process.stdout is not None
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if "Uvicorn running" in line:
-            return Server(process, f"http://127.0.0.1:{port}", job)
-    process.wait()
-    pytest.fail(f"the server ended with {process.returncode}:\n{seen}")
-
-
-def stop(server: Server) -> int:
-    """Ends the server as the kubelet does; its exit code."""
-    server.process.send_signal(signal.SIGTERM)
-    server.process.communicate(timeout=60)
-    return server.process.returncode
+    server = Server(process, f"http://127.0.0.1:{port}", job)
+    server.wait_for("Uvicorn running")
+    return server
 
 
 def held_out(job: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,6 @@ ROW = [5.1, 3.5, 1.4, 0.2]
         ([3], "instances[0] 'features': expected shape [-1, 4], got [1]"),
         ([[*ROW[:3], "x"]], "instances[0] 'features': expected FP32 [-1, 4], got \"x\""),
         ([[*ROW[:3], None]], "instances[0] 'features': expected FP32 [-1, 4], got null"),
-        ([[*ROW[:3], True]], "instances[0] 'features'"),
         ([[*ROW[:3], [1]]], "instances[0] 'features': expected FP32 [-1, 4], got lists of unequal lengths"),
         ([[*ROW[:3], 1e300]], "instances[0] 'features': expected finite numbers, got inf at [0, 3]"),
         ([{"features": ROW, "x": 1}], "instances[0] 'x': the model has no such input; it has features"),

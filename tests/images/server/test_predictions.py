@@ -68,7 +68,7 @@ def test_labels_that_are_texts_and_instances_by_column(serve: Any) -> None:
     assert status == 200, answer
     accuracy = np.mean([one["label"] == row["species"] for one, row in zip(answer["predictions"], rows, strict=True)])
     metrics = json.loads((MODELS / "flowers/job/attempt-1/metrics.json").read_text())
-    assert accuracy == pytest.approx(metrics["accuracy"], abs=1e-6) and accuracy > 0.9
+    assert accuracy == pytest.approx(metrics["accuracy"], abs=1e-6) and accuracy > 0.8
 
 
 def test_metadata_health_and_metrics(serve: Any) -> None:

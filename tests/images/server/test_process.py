@@ -1,6 +1,7 @@
 """The process: requests in flight end well, models without a card are asked themselves, threads follow the CPU limit."""
 
 import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -24,8 +25,6 @@ onnx.Onnx.predict = waiting
 
 
 def test_sigterm_answers_requests_in_flight(tmp_path: Path) -> None:
-    import os
-
     entered, release = tmp_path / "entered", tmp_path / "release"
     os.mkfifo(entered)
     os.mkfifo(release)
@@ -36,12 +35,10 @@ def test_sigterm_answers_requests_in_flight(tmp_path: Path) -> None:
     request.start()
     entered.read_text()
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.stdout is not None
-    assert any("Shutting down" in line or "Waiting for" in line for line in server.process.stdout)
+    server.wait_for("Waiting for")
     release.write_text("")
     request.join(30)
-    server.process.communicate(timeout=60)
-    assert server.process.returncode == 0
+    assert server.process.wait(60) == 0
     assert answers[0][0] == 200, answers
 
 
@@ -56,9 +53,7 @@ def test_model_without_a_card(copied: Any, tmp_path: Path, job: str, name: str) 
     status, answer = server.predict(x[:2].tolist())
     assert status == 200 and len(answer["predictions"]) == 2
     assert server.predict([[1]])[0] == 400
-    server.process.send_signal(signal.SIGTERM)
-    server.process.communicate(timeout=60)
-    assert server.process.returncode == 0
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize(

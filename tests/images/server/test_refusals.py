@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from server.formats import UnsafeModel, archive
-from support import MODELS, digest_of, environment, start, stop
+from support import MODELS, digest_of, environment, start
 
 
 def refused(job: str, folder: Path, log: Path, **changes: str) -> str:
@@ -61,7 +61,7 @@ def test_other_version_than_expected(copied: Any, tmp_path: Path) -> None:
 def test_without_a_digest_it_serves_and_says_unverified(tmp_path: Path) -> None:
     server = start("iris", tmp_path / "log", NORIA_MODEL_DIGEST="", NORIA_MODEL_FORMAT="onnx")
     assert 'noria_model_verified{modelendpoint="iris",version="iris-1"} 0.0' in server.get("/metrics")[1]
-    stop(server)
+    server.stop()
 
 
 def rewritten(source: Path, target: Path, **members: bytes) -> Path:

@@ -11,7 +11,11 @@ import numpy as np
 JOBS: dict[str, tuple[str, str, dict[str, str]]] = {
     "digits": ("classifier", "digits", {"epochs": "6"}),
     "images": ("classifier", "digits-images", {"epochs": "3", "export": "onnx"}),
-    "flowers": ("classifier", "flowers", {"epochs": "10", "target": "species", "learningRate": "0.01"}),
+    "flowers": (
+        "classifier",
+        "flowers",
+        {"epochs": "30", "batchSize": "16", "target": "species", "learningRate": "0.01"},
+    ),
     "iris": ("sklearn", "iris", {"estimators": "10"}),
     "docs": ("text-classifier", "docstrings", {"epochs": "1", "maxTokens": "32", "learningRate": "0.003"}),
 }
