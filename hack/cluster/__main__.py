@@ -18,9 +18,13 @@ from progress import ClusterError  # noqa: E402
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python3 hack/cluster", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    for name, help_ in (("up", "start what is missing; a second time it changes nothing"), ("down", "end all of it"),
-                        ("status", "what runs"), ("tools", "build the pinned Go programs into the cache"),
-                        ("images", "build and load the images that changed")):
+    for name, help_ in (
+        ("up", "start what is missing; a second time it changes nothing"),
+        ("down", "end all of it"),
+        ("status", "what runs"),
+        ("tools", "build the pinned Go programs into the cache"),
+        ("images", "build and load the images that changed"),
+    ):
         commands.add_parser(name, help=help_)
     commands.add_parser("load", help="load images by name").add_argument("image", nargs="+", choices=sorted(images.ALL))
     commands.add_parser("lose", help="kill a node at once").add_argument("node")
@@ -29,9 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def load(names: list[str]) -> None:
     wanted = [images.ALL[name] for name in names]
-    for image in wanted:
-        if not builder.record(image).exists():
-            builder.build(image)
+    builder.build(wanted)
     loader.load(wanted)
 
 
@@ -49,8 +51,14 @@ def run(words: argparse.Namespace) -> None:
         getattr(elsewhere, f"{where}_{words.command}")()
         return
     with cluster.alone():
-        {"up": cluster.up, "down": cluster.down, "tools": prepare_tools, "images": cluster.rebuild_images,
-         "load": lambda: load(words.image), "lose": lambda: cluster.lose(words.node)}[words.command]()
+        {
+            "up": cluster.up,
+            "down": cluster.down,
+            "tools": prepare_tools,
+            "images": cluster.rebuild_images,
+            "load": lambda: load(words.image),
+            "lose": lambda: cluster.lose(words.node),
+        }[words.command]()
 
 
 def main() -> int:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import gateway
 import kserve
-import noria
 from controlplane import apply, kubectl
 from progress import step
 from rendering import manifest
 from settings import VOLUMES
+
+import noria
 
 MARKS = "noria-local-cluster"
 """ConfigMap in kube-system: part -> hash of what was installed of it."""
@@ -20,16 +21,22 @@ WAIT = "--timeout=240s"
 LOCK = threading.Lock()
 
 
-def up() -> None:
-    """DNS and storage first: the others need names. Then the rest side by side, Noria when KServe and the gateway are there."""
+def platform() -> None:
+    """DNS and storage first: the others need names. Then the rest side by side."""
     VOLUMES.mkdir(parents=True, exist_ok=True)
     basics()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        parts = [pool.submit(ensure, "prometheus", manifest("prometheus"), prometheus),
-                 pool.submit(ensure, "kserve", kserve.content(), kserve.install),
-                 pool.submit(ensure, "gateway", gateway.content(), gateway.install)]
+        parts = [
+            pool.submit(ensure, "prometheus", manifest("prometheus"), prometheus),
+            pool.submit(ensure, "kserve", kserve.content(), kserve.install),
+            pool.submit(ensure, "gateway", gateway.content(), gateway.install),
+        ]
         for part in concurrent.futures.as_completed(parts):
             part.result()
+
+
+def product() -> None:
+    """Noria, when KServe, the gateway and its images are there."""
     if noria.exists():
         ensure("noria", noria.content(), noria.install)
 
@@ -37,8 +44,10 @@ def up() -> None:
 def basics() -> None:
     ensure("policy", manifest("policy"), lambda: apply(manifest("policy")))
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        parts = [pool.submit(ensure, "coredns", manifest("coredns"), coredns),
-                 pool.submit(ensure, "storage", manifest("storage"), storage)]
+        parts = [
+            pool.submit(ensure, "coredns", manifest("coredns"), coredns),
+            pool.submit(ensure, "storage", manifest("storage"), storage),
+        ]
         for part in parts:
             part.result()
 
@@ -50,9 +59,22 @@ def ensure(name: str, content: str, install: Callable[[], object]) -> None:
     with step(f"install {name}"):
         install()
     with LOCK:
-        kubectl("apply", "--server-side", "--field-manager", f"noria-local-{name}", "-f", "-", input=json.dumps({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MARKS, "namespace": "kube-system"},
-            "data": {name: mark}}))
+        kubectl(
+            "apply",
+            "--server-side",
+            "--field-manager",
+            f"noria-local-{name}",
+            "-f",
+            "-",
+            input=json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": {"name": MARKS, "namespace": "kube-system"},
+                    "data": {name: mark},
+                }
+            ),
+        )
 
 
 def marks() -> dict[str, str]:

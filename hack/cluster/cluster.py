@@ -1,5 +1,6 @@
 """What `up`, `down`, `lose` and `status` do, in order."""
 
+import concurrent.futures
 import fcntl
 import json
 import shutil
@@ -22,7 +23,17 @@ from progress import ClusterError, say, step
 from settings import CACHE, DAEMONS_CGROUP, IMAGES_JSON, KUBECONFIG, NODES, RECORD, RUN, STATE, Node
 
 EVERYTHING = (*controlplane.NAMES, *(name for each in NODES for name in node.names(each)))
-TEMPORARY = ("etcd", "certificates", "charts", "volumes", "bin", "kubeconfig", "images.json", "STATE", *(each.name for each in NODES))
+TEMPORARY = (
+    "etcd",
+    "certificates",
+    "charts",
+    "volumes",
+    "bin",
+    "kubeconfig",
+    "images.json",
+    "STATE",
+    *(each.name for each in NODES),
+)
 
 
 @contextmanager
@@ -43,9 +54,16 @@ def up() -> None:
     packages.ensure()
     tools.build_all()
     machines()
-    builder.build_all()
-    loader.load_all()
-    addons.up()
+    builder.build(images.CLUSTER_IMAGES)
+    loader.load(images.CLUSTER_IMAGES)
+    # The parts of the platform wait for each other more than they compute: Noria's images are built meanwhile.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        platform = pool.submit(addons.platform)
+        builder.build(images.present())
+        loader.load_all()
+        platform.result()
+    addons.product()
+    builder.prune()
     say(f"cluster ready: export KUBECONFIG={KUBECONFIG}")
 
 
@@ -60,9 +78,7 @@ def machines() -> None:
     for each in NODES:
         node.wait_containerd(each)
     first = [images.ALL[name] for name in ("debian", "pause", "coredns", "local-path-provisioner")]
-    for image in first:
-        if not builder.record(image).exists():
-            builder.build(image)
+    builder.build(first)
     loader.load(first)
     for each in NODES:
         node.start_kubelet(each)
@@ -78,8 +94,10 @@ def claim() -> None:
     folder = Path(record.read().get("folder", STATE))
     living = record.living()
     if living and folder != STATE:
-        raise ClusterError(f"a cluster of {folder.parent} runs on this machine ({len(living)} processes): "
-                           f"end it there with `python3 hack/cluster down`")
+        raise ClusterError(
+            f"a cluster of {folder.parent} runs on this machine ({len(living)} processes): "
+            f"end it there with `python3 hack/cluster down`"
+        )
     leftover = record.read() or record.cgroup_members() or RUN.exists() or Path("/run/netns/noria-n1").exists()
     if leftover and (folder != STATE or not network.is_up() or not any(name in living for name in controlplane.NAMES)):
         with step("clear away what a cluster left that was not ended properly"):
@@ -128,10 +146,12 @@ def by_name(name: str) -> Node:
 def rebuild_images() -> None:
     packages.ensure()
     tools.build_all()
-    builder.build_all()
+    builder.build(images.present())
+    builder.prune()
     if all(record.alive(f"containerd-{each.index}") for each in NODES):
         loader.load_all()
-        addons.up()
+        addons.platform()
+        addons.product()
     else:
         loader.write_references()
 

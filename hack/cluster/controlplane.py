@@ -6,7 +6,7 @@ import record
 import tools
 from commands import run, succeeds
 from progress import step, wait_until
-from settings import (API_ADDRESS, CERTIFICATES, KUBECONFIG, NODES, POD_RANGE, SERVICE_RANGE, STATE)
+from settings import API_ADDRESS, CERTIFICATES, KUBECONFIG, NODES, POD_RANGE, SERVICE_RANGE, STATE
 
 NODE = NODES[0]
 ETCD = "http://127.0.0.1:2379"  # inside the node's namespace only
@@ -26,43 +26,89 @@ def start() -> None:
     if all(record.alive(name) for name in NAMES):
         return
     with step("control plane"):
-        daemons.start("etcd", NODE, [
-            tools.path("etcd"), f"--data-dir={STATE / 'etcd'}", "--name=noria",
-            f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}",
-            "--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-            "--initial-cluster=noria=http://127.0.0.1:2380", "--auto-compaction-retention=5m", "--quota-backend-bytes=4294967296",
-        ])
+        daemons.start(
+            "etcd",
+            NODE,
+            [
+                tools.path("etcd"),
+                f"--data-dir={STATE / 'etcd'}",
+                "--name=noria",
+                f"--listen-client-urls={ETCD}",
+                f"--advertise-client-urls={ETCD}",
+                "--listen-peer-urls=http://127.0.0.1:2380",
+                "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+                "--initial-cluster=noria=http://127.0.0.1:2380",
+                "--auto-compaction-retention=5m",
+                "--quota-backend-bytes=4294967296",
+            ],
+        )
         certificate = CERTIFICATES
-        daemons.start("kube-apiserver", NODE, [
-            tools.path("kube-apiserver"), f"--etcd-servers={ETCD}", f"--advertise-address={API_ADDRESS}", "--bind-address=0.0.0.0",
-            "--secure-port=6443", f"--service-cluster-ip-range={SERVICE_RANGE}", "--allow-privileged=true",
-            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--endpoint-reconciler-type=lease",
-            f"--client-ca-file={certificate / 'ca.crt'}", f"--tls-cert-file={certificate / 'apiserver.crt'}",
-            f"--tls-private-key-file={certificate / 'apiserver.key'}",
-            f"--kubelet-certificate-authority={certificate / 'ca.crt'}",
-            f"--kubelet-client-certificate={certificate / 'apiserver-kubelet-client.crt'}",
-            f"--kubelet-client-key={certificate / 'apiserver-kubelet-client.key'}",
-            "--kubelet-preferred-address-types=InternalIP", "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-            f"--service-account-key-file={certificate / 'service-accounts.key'}",
-            f"--service-account-signing-key-file={certificate / 'service-accounts.key'}", "--profiling=false",
-        ])
-        daemons.start("kube-controller-manager", NODE, [
-            tools.path("kube-controller-manager"), f"--kubeconfig={certificates.kubeconfig('controller-manager')}",
-            f"--authentication-kubeconfig={certificates.kubeconfig('controller-manager')}",
-            f"--authorization-kubeconfig={certificates.kubeconfig('controller-manager')}",
-            "--bind-address=127.0.0.1", "--use-service-account-credentials=true", f"--root-ca-file={certificate / 'ca.crt'}",
-            f"--service-account-private-key-file={certificate / 'service-accounts.key'}",
-            f"--cluster-signing-cert-file={certificate / 'ca.crt'}", f"--cluster-signing-key-file={certificate / 'ca.key'}",
-            f"--cluster-cidr={POD_RANGE}", f"--service-cluster-ip-range={SERVICE_RANGE}", "--allocate-node-cidrs=false",
-            "--leader-elect=false", "--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-job-syncs=25",
-            "--node-monitor-period=2s", "--node-monitor-grace-period=30s",
-        ])
-        daemons.start("kube-scheduler", NODE, [
-            tools.path("kube-scheduler"), f"--kubeconfig={certificates.kubeconfig('scheduler')}",
-            f"--authentication-kubeconfig={certificates.kubeconfig('scheduler')}",
-            f"--authorization-kubeconfig={certificates.kubeconfig('scheduler')}",
-            "--bind-address=127.0.0.1", "--leader-elect=false", "--kube-api-qps=500", "--kube-api-burst=1000",
-        ])
+        daemons.start(
+            "kube-apiserver",
+            NODE,
+            [
+                tools.path("kube-apiserver"),
+                f"--etcd-servers={ETCD}",
+                f"--advertise-address={API_ADDRESS}",
+                "--bind-address=0.0.0.0",
+                "--secure-port=6443",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                "--allow-privileged=true",
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--endpoint-reconciler-type=lease",
+                f"--client-ca-file={certificate / 'ca.crt'}",
+                f"--tls-cert-file={certificate / 'apiserver.crt'}",
+                f"--tls-private-key-file={certificate / 'apiserver.key'}",
+                f"--kubelet-certificate-authority={certificate / 'ca.crt'}",
+                f"--kubelet-client-certificate={certificate / 'apiserver-kubelet-client.crt'}",
+                f"--kubelet-client-key={certificate / 'apiserver-kubelet-client.key'}",
+                "--kubelet-preferred-address-types=InternalIP",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+                f"--service-account-key-file={certificate / 'service-accounts.key'}",
+                f"--service-account-signing-key-file={certificate / 'service-accounts.key'}",
+                "--profiling=false",
+            ],
+        )
+        daemons.start(
+            "kube-controller-manager",
+            NODE,
+            [
+                tools.path("kube-controller-manager"),
+                f"--kubeconfig={certificates.kubeconfig('controller-manager')}",
+                f"--authentication-kubeconfig={certificates.kubeconfig('controller-manager')}",
+                f"--authorization-kubeconfig={certificates.kubeconfig('controller-manager')}",
+                "--bind-address=127.0.0.1",
+                "--use-service-account-credentials=true",
+                f"--root-ca-file={certificate / 'ca.crt'}",
+                f"--service-account-private-key-file={certificate / 'service-accounts.key'}",
+                f"--cluster-signing-cert-file={certificate / 'ca.crt'}",
+                f"--cluster-signing-key-file={certificate / 'ca.key'}",
+                f"--cluster-cidr={POD_RANGE}",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                "--allocate-node-cidrs=false",
+                "--leader-elect=false",
+                "--kube-api-qps=500",
+                "--kube-api-burst=1000",
+                "--concurrent-job-syncs=25",
+                "--node-monitor-period=2s",
+                "--node-monitor-grace-period=30s",
+            ],
+        )
+        daemons.start(
+            "kube-scheduler",
+            NODE,
+            [
+                tools.path("kube-scheduler"),
+                f"--kubeconfig={certificates.kubeconfig('scheduler')}",
+                f"--authentication-kubeconfig={certificates.kubeconfig('scheduler')}",
+                f"--authorization-kubeconfig={certificates.kubeconfig('scheduler')}",
+                "--bind-address=127.0.0.1",
+                "--leader-elect=false",
+                "--kube-api-qps=500",
+                "--kube-api-burst=1000",
+            ],
+        )
         wait_until("API server ready", ready, READY_SECONDS)
 
 

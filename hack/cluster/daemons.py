@@ -23,8 +23,9 @@ def cgroup(place: str) -> list[Path]:
     return folders
 
 
-def start(name: str, node: Node, argv: list[str | Path], *, mounts: bool = False,
-          env: dict[str, str] | None = None) -> None:
+def start(
+    name: str, node: Node, argv: list[str | Path], *, mounts: bool = False, env: dict[str, str] | None = None
+) -> None:
     """Start a process if it is not running. `mounts` puts it into the node's mount namespace too."""
     if record.alive(name):
         return
@@ -37,8 +38,16 @@ def start(name: str, node: Node, argv: list[str | Path], *, mounts: bool = False
             group.write_text("0")
 
     with (LOGS / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen([*prefix, *map(str, argv)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   start_new_session=True, preexec_fn=join, env=os.environ | (env or {}), cwd="/")
+        process = subprocess.Popen(
+            [*prefix, *map(str, argv)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=join,
+            env=os.environ | (env or {}),
+            cwd="/",
+        )
     record.add(name, process.pid)
 
 

@@ -4,10 +4,11 @@ import os
 import shutil
 
 import images
-import noria
 from commands import run, succeeds
 from progress import ClusterError, step
 from settings import KUBECONFIG, REPOSITORY
+
+import noria
 
 KIND_CLUSTER = "noria"
 
@@ -32,19 +33,45 @@ def existing_up() -> None:
 
 
 def existing_down() -> None:
-    raise ClusterError("CLUSTER=existing: this cluster was not started here; `helm uninstall noria -n noria-system` removes Noria")
+    raise ClusterError(
+        "CLUSTER=existing: this cluster was not started here; `helm uninstall noria -n noria-system` removes Noria"
+    )
 
 
 def kind_up() -> None:
     """kind brings nodes, DNS and a network; images come from Docker's own builds."""
     if KIND_CLUSTER not in run(["kind", "get", "clusters"]).split():
         with step("kind create cluster"):
-            run(["kind", "create", "cluster", "--name", KIND_CLUSTER, "--config", REPOSITORY / "kind-config.yaml", "--wait", "180s"])
+            run(
+                [
+                    "kind",
+                    "create",
+                    "cluster",
+                    "--name",
+                    KIND_CLUSTER,
+                    "--config",
+                    REPOSITORY / "kind-config.yaml",
+                    "--wait",
+                    "180s",
+                ]
+            )
     KUBECONFIG.parent.mkdir(parents=True, exist_ok=True)
     run(["kind", "export", "kubeconfig", "--name", KIND_CLUSTER, "--kubeconfig", KUBECONFIG])
     for image in images.PROJECT_IMAGES:
         with step(f"image {image.name}"):
-            run(["docker", "build", "-f", image.dockerfile, "-t", image.development_tag, "-t", image.reference, REPOSITORY])
+            run(
+                [
+                    "docker",
+                    "build",
+                    "-f",
+                    image.dockerfile,
+                    "-t",
+                    image.development_tag,
+                    "-t",
+                    image.reference,
+                    REPOSITORY,
+                ]
+            )
             if image.load:
                 run(["kind", "load", "docker-image", "--name", KIND_CLUSTER, image.reference, image.development_tag])
     with step("install Noria"):

@@ -15,8 +15,14 @@ NAMESPACE = "envoy-gateway-system"
 
 
 def content() -> str:
-    return "\0".join((VERSION, images.ALL["envoy-gateway"].reference, manifest("gateway"),
-                      files(tools.HERE / "tools" / "gateway-api")))
+    return "\0".join(
+        (
+            VERSION,
+            images.ALL["envoy-gateway"].reference,
+            manifest("gateway"),
+            files(tools.HERE / "tools" / "gateway-api"),
+        )
+    )
 
 
 def install() -> None:
@@ -25,9 +31,27 @@ def install() -> None:
     apply_folder(source / "crds" / "generated")
     chart = complete(source)
     image = images.ALL["envoy-gateway"].reference
-    run([tools.path("helm"), "upgrade", "--install", "eg", chart, "--namespace", NAMESPACE, "--create-namespace", "--wait",
-         "--kubeconfig", KUBECONFIG, "--timeout", "4m", "--set", "topologyInjector.enabled=false",
-         "--set", f"config.envoyGateway.provider.kubernetes.shutdownManager.image={image}"])
+    run(
+        [
+            tools.path("helm"),
+            "upgrade",
+            "--install",
+            "eg",
+            chart,
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            "--wait",
+            "--kubeconfig",
+            KUBECONFIG,
+            "--timeout",
+            "4m",
+            "--set",
+            "topologyInjector.enabled=false",
+            "--set",
+            f"config.envoyGateway.provider.kubernetes.shutdownManager.image={image}",
+        ]
+    )
     apply(manifest("gateway"))
     kubectl("wait", "gateway/noria", "-n", "noria-gateway", "--for=condition=Programmed", "--timeout=240s")
 
@@ -41,7 +65,10 @@ def complete(source: Path) -> Path:
     for folder in chart.rglob("*/"):
         folder.chmod(0o755)
     values = (source / "values.tmpl.yaml").read_text()
-    for name, value in (("GatewayImage", images.ALL["envoy-gateway"].reference), ("GatewayImagePullPolicy", "IfNotPresent")):
+    for name, value in (
+        ("GatewayImage", images.ALL["envoy-gateway"].reference),
+        ("GatewayImagePullPolicy", "IfNotPresent"),
+    ):
         values = values.replace(f"${{{name}}}", value)
     (chart / "values.yaml").write_text(values)
     about = (source / "Chart.yaml").read_text()
@@ -50,5 +77,10 @@ def complete(source: Path) -> Path:
 
 
 def apply_folder(folder: Path) -> None:
-    files = [word for file in sorted(folder.glob("*.yaml")) if file.name != "kustomization.yaml" for word in ("-f", str(file))]
+    files = [
+        word
+        for file in sorted(folder.glob("*.yaml"))
+        if file.name != "kustomization.yaml"
+        for word in ("-f", str(file))
+    ]
     kubectl("apply", "--server-side", "--force-conflicts", "--field-manager", "noria-local", *files)

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import shlex
-import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,7 +53,7 @@ CLUSTER_IMAGES = (
     Image("kserve-controller", program="kserve-manager"),
     Image("envoy-gateway", program="envoy-gateway"),
     Image("envoy", base="debian"),
-    Image("prometheus", base="debian"),
+    Image("prometheus", program="prometheus"),
 )
 PROJECT_IMAGES = (
     Image("agent", base="debian", project=True),
@@ -68,8 +67,11 @@ ALL = {image.name: image for image in (*CLUSTER_IMAGES, *PROJECT_IMAGES)}
 
 def present() -> list[Image]:
     """In an order in which bases come first; a project image whose Dockerfile is not written yet is left out."""
-    return [image for image in ALL.values()
-            if image.dockerfile.exists() and (not image.base or ALL[image.base].dockerfile.exists())]
+    return [
+        image
+        for image in ALL.values()
+        if image.dockerfile.exists() and (not image.base or ALL[image.base].dockerfile.exists())
+    ]
 
 
 def sources(image: Image) -> list[Path]:
@@ -100,9 +102,6 @@ def extra(image: Image) -> list[str]:
         return [DEBIAN_SUITE, *DEBIAN_INCLUDE]
     if image.program:
         return [tools.key(tools.BY_PROGRAM[image.program])]
-    if image.name == "prometheus":
-        program = Path(shutil.which("prometheus") or "/usr/bin/prometheus")
-        return [hashlib.sha256(program.read_bytes()).hexdigest() if program.exists() else ""]
     return []
 
 

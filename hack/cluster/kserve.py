@@ -27,7 +27,14 @@ VALUES = {
 
 
 def content() -> str:
-    return repr((MODULE, images.ALL["kserve-controller"].reference, sorted(VALUES.items()), (CERTIFICATES / "ca.crt").read_text()))
+    return repr(
+        (
+            MODULE,
+            images.ALL["kserve-controller"].reference,
+            sorted(VALUES.items()),
+            (CERTIFICATES / "ca.crt").read_text(),
+        )
+    )
 
 
 def install() -> None:
@@ -36,10 +43,17 @@ def install() -> None:
     values = VALUES | {"kserve.controller.image": repository, "kserve.controller.tag": tag}
     certificate, key = certificates.issue("kserve-webhook", HOST, names=(f"DNS:{HOST}", f"DNS:{HOST}.cluster.local"))
     apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))
-    apply(json.dumps({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "kserve-webhook-server-cert", "namespace": NAMESPACE},
-        "data": {"tls.crt": certificates.encoded(certificate), "tls.key": certificates.encoded(key)}}))
+    apply(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "kubernetes.io/tls",
+                "metadata": {"name": "kserve-webhook-server-cert", "namespace": NAMESPACE},
+                "data": {"tls.crt": certificates.encoded(certificate), "tls.key": certificates.encoded(key)},
+            }
+        )
+    )
     apply(render(charts / "kserve-crd"))
     documents = re.split(r"^---\s*$", render(charts / "kserve-resources", values), flags=re.MULTILINE)
     # cert-manager's kinds are not here, and the chart's own webhook secret is empty.
@@ -50,7 +64,11 @@ def install() -> None:
 
 
 def render(chart: object, values: dict[str, str] | None = None) -> str:
-    words = [word for name, value in (values or {}).items() for word in ("--set-string" if value == "1" else "--set", f"{name}={value}")]
+    words = [
+        word
+        for name, value in (values or {}).items()
+        for word in ("--set-string" if value == "1" else "--set", f"{name}={value}")
+    ]
     return run([tools.path("helm"), "template", "kserve", str(chart), "--namespace", NAMESPACE, *words])
 
 
@@ -59,8 +77,12 @@ def trusting(text: str) -> str:
     if re.search(r"^kind: (Mutating|Validating)WebhookConfiguration$", text, re.MULTILINE):
         authority = base64.b64encode(certificates.authority()[0].read_bytes()).decode()
         text = re.sub(r"^\s*caBundle:.*\n", "", text, flags=re.MULTILINE)
-        return re.sub(r"^(\s*)(- )?clientConfig:\n", lambda m: m[0] + " " * (len(m[1]) + len(m[2] or "") + 2)
-                      + f"caBundle: {authority}\n", text, flags=re.MULTILINE)
+        return re.sub(
+            r"^(\s*)(- )?clientConfig:\n",
+            lambda m: m[0] + " " * (len(m[1]) + len(m[2] or "") + 2) + f"caBundle: {authority}\n",
+            text,
+            flags=re.MULTILINE,
+        )
     if re.search(r"^kind: Deployment$", text, re.MULTILINE):
         return without_container(text, "kube-rbac-proxy")
     return text
@@ -73,5 +95,7 @@ def without_container(text: str, name: str) -> str:
     if named is None:
         raise ClusterError(f"KServe's chart has no container {name} any more: see kserve.py")
     begin = max(i for i in range(named + 1) if lines[i].startswith("      - "))
-    end = next(i for i in range(begin + 1, len(lines)) if len(lines[i]) - len(lines[i].lstrip()) <= 6 and lines[i].strip())
+    end = next(
+        i for i in range(begin + 1, len(lines)) if len(lines[i]) - len(lines[i].lstrip()) <= 6 and lines[i].strip()
+    )
     return "\n".join([*lines[:begin], *lines[end:]]) + "\n"

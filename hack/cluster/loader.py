@@ -1,9 +1,11 @@
 """Puts images into the nodes' containerd: only blobs that a node lacks are sent, and nothing is written in between."""
 
+import concurrent.futures
 import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from typing import IO
 
 import builder
@@ -14,18 +16,22 @@ from progress import ClusterError, step
 from settings import IMAGES_JSON, NODES, Node
 
 
-def load(wanted: list[Image]) -> None:
-    for node in NODES:
-        present = listed(node)
-        for image in wanted:
-            digest = builder.digest(image)
-            tags = {image.development_tag, image.reference}
-            if all(present.get(tag) == digest for tag in tags):
-                continue
-            if digest not in present.values():
-                with step(f"load {image.name} into {node.name}"):
-                    send(node, image, digest)
-            tag(node, image, digest)
+def load(wanted: Sequence[Image]) -> None:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in [pool.submit(load_into, node, wanted) for node in NODES]:
+            done.result()
+
+
+def load_into(node: Node, wanted: Sequence[Image]) -> None:
+    present = listed(node)
+    for image in wanted:
+        digest = builder.digest(image)
+        if all(present.get(name) == digest for name in (image.development_tag, image.reference)):
+            continue
+        if digest not in present.values():
+            with step(f"load {image.name} into {node.name}"):
+                send(node, image, digest)
+        tag(node, image, digest)
 
 
 def load_all() -> None:
@@ -76,10 +82,22 @@ def send(node: Node, image: Image, digest: str) -> None:
 def write_archive(out: IO[bytes], image: Image, digest: str, held: set[str]) -> None:
     """An OCI archive without the blobs that the receiver holds already."""
     manifest = builder.blob(digest)
-    index = {"schemaVersion": 2, "manifests": [{
-        "mediaType": json.loads(manifest.read_text()).get("mediaType", "application/vnd.oci.image.manifest.v1+json"),
-        "digest": digest, "size": manifest.stat().st_size,
-        "annotations": {"org.opencontainers.image.ref.name": image.reference, "io.containerd.image.name": image.reference}}]}
+    index = {
+        "schemaVersion": 2,
+        "manifests": [
+            {
+                "mediaType": json.loads(manifest.read_text()).get(
+                    "mediaType", "application/vnd.oci.image.manifest.v1+json"
+                ),
+                "digest": digest,
+                "size": manifest.stat().st_size,
+                "annotations": {
+                    "org.opencontainers.image.ref.name": image.reference,
+                    "io.containerd.image.name": image.reference,
+                },
+            }
+        ],
+    }
     with tarfile.open(fileobj=out, mode="w|", bufsize=1 << 20) as archive:
         for name, text in (("oci-layout", '{"imageLayoutVersion":"1.0.0"}'), ("index.json", json.dumps(index))):
             member = tarfile.TarInfo(name)

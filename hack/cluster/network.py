@@ -10,8 +10,10 @@ BUILT_IN = ("/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/kubelet",
 
 
 def is_up() -> bool:
-    return all(node.mount_pin.exists() and Path(f"/run/netns/{node.netns}").exists() for node in NODES) and Path(
-        f"/sys/class/net/{BRIDGE}").exists()
+    return (
+        all(node.mount_pin.exists() and Path(f"/run/netns/{node.netns}").exists() for node in NODES)
+        and Path(f"/sys/class/net/{BRIDGE}").exists()
+    )
 
 
 def up() -> None:
@@ -95,7 +97,9 @@ def down(state: Path = STATE) -> None:
 
 def mount_points() -> list[str]:
     """All of this mount namespace, the deepest first."""
-    points = [line.split()[1].encode().decode("unicode_escape") for line in Path("/proc/mounts").read_text().splitlines()]
+    points = [
+        line.split()[1].encode().decode("unicode_escape") for line in Path("/proc/mounts").read_text().splitlines()
+    ]
     return sorted(points, key=len, reverse=True)
 
 

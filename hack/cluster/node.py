@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import certificates
 import daemons
@@ -11,7 +10,7 @@ import tools
 from commands import read_json, succeeds
 from controlplane import kubectl
 from progress import step, wait_until
-from settings import (CERTIFICATES, DNS_SERVICE, GPUS_PER_NODE, KUBECONFIG, NODES, POD_RANGE, STATE, Node)
+from settings import CERTIFICATES, DNS_SERVICE, GPUS_PER_NODE, KUBECONFIG, NODES, POD_RANGE, Node
 
 PAUSE = "noria.dev/pause:dev"
 """The image of a pod's first process."""
@@ -31,9 +30,16 @@ def start_containerd(node: Node) -> None:
     make_cgroups(node)
     if record.alive(name):
         return
-    config = daemons.write_config(node.folder / "containerd.toml", CONTAINERD.format(
-        root=node.folder / "containerd", state=node.run / "containerd", socket=node.containerd_socket, pause=PAUSE,
-        cni=node.folder / "cni"))
+    config = daemons.write_config(
+        node.folder / "containerd.toml",
+        CONTAINERD.format(
+            root=node.folder / "containerd",
+            state=node.run / "containerd",
+            socket=node.containerd_socket,
+            pause=PAUSE,
+            cni=node.folder / "cni",
+        ),
+    )
     daemons.write_config(node.folder / "cni" / "10-noria.conflist", json.dumps(cni(node), indent=1))
     daemons.start(name, node, [shutil.which("containerd") or "containerd", "--config", config], mounts=True)
 
@@ -49,21 +55,49 @@ def wait_containerd(node: Node) -> None:
 def start_kubelet(node: Node) -> None:
     """The kubelet and what runs beside it; containerd must answer and hold the pause image."""
     kubelet = daemons.write_config(node.folder / "kubelet.json", json.dumps(kubelet_config(node), indent=1))
-    daemons.start(f"kubelet-{node.index}", node, [
-        tools.path("kubelet"), f"--config={kubelet}", f"--kubeconfig={certificates.kubeconfig(node.name)}",
-        f"--root-dir={node.folder / 'kubelet'}", f"--hostname-override={node.name}", f"--node-ip={node.address}",
-        f"--node-labels=noria.dev/index={node.index}",
-    ], mounts=True)
-    proxy = daemons.write_config(node.folder / "kube-proxy.json", json.dumps({
-        "kind": "KubeProxyConfiguration", "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "mode": "iptables",
-        "clientConnection": {"kubeconfig": str(certificates.kubeconfig("proxy"))}, "clusterCIDR": POD_RANGE,
-        "hostnameOverride": node.name, "bindAddress": node.address, "healthzBindAddress": f"{node.address}:10256",
-        "metricsBindAddress": "127.0.0.1:10249", "conntrack": {"maxPerCore": 0}, "iptables": {"minSyncPeriod": "200ms"},
-    }, indent=1))
+    daemons.start(
+        f"kubelet-{node.index}",
+        node,
+        [
+            tools.path("kubelet"),
+            f"--config={kubelet}",
+            f"--kubeconfig={certificates.kubeconfig(node.name)}",
+            f"--root-dir={node.folder / 'kubelet'}",
+            f"--hostname-override={node.name}",
+            f"--node-ip={node.address}",
+            f"--node-labels=noria.dev/index={node.index}",
+        ],
+        mounts=True,
+    )
+    proxy = daemons.write_config(
+        node.folder / "kube-proxy.json",
+        json.dumps(
+            {
+                "kind": "KubeProxyConfiguration",
+                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+                "mode": "iptables",
+                "clientConnection": {"kubeconfig": str(certificates.kubeconfig("proxy"))},
+                "clusterCIDR": POD_RANGE,
+                "hostnameOverride": node.name,
+                "bindAddress": node.address,
+                "healthzBindAddress": f"{node.address}:10256",
+                "metricsBindAddress": "127.0.0.1:10249",
+                "conntrack": {"maxPerCore": 0},
+                "iptables": {"minSyncPeriod": "200ms"},
+            },
+            indent=1,
+        ),
+    )
     daemons.start(f"kube-proxy-{node.index}", node, [tools.path("kube-proxy"), f"--config={proxy}"])
-    daemons.start(f"network-policies-{node.index}", node, [
-        tools.path("kube-network-policies"), f"--kubeconfig={certificates.kubeconfig('network-policies')}",
-        f"--node={node.name}"])
+    daemons.start(
+        f"network-policies-{node.index}",
+        node,
+        [
+            tools.path("kube-network-policies"),
+            f"--kubeconfig={certificates.kubeconfig('network-policies')}",
+            f"--node={node.name}",
+        ],
+    )
 
 
 def make_cgroups(node: Node) -> None:
@@ -110,35 +144,68 @@ def wait_ready() -> None:
 def give_gpus() -> None:
     """Devices that are not there, for the scheduler and for quota: a starting kubelet sets them to nothing."""
     wanted = str(GPUS_PER_NODE)
-    patch = json.dumps([{"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": wanted}
-                        for part in ("capacity", "allocatable")])
+    patch = json.dumps(
+        [
+            {"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": wanted}
+            for part in ("capacity", "allocatable")
+        ]
+    )
     for item in nodes():
         if any(item["status"][part].get("nvidia.com/gpu") != wanted for part in ("capacity", "allocatable")):
-            kubectl("patch", "node", item["metadata"]["name"], "--subresource=status", "--type=json", f"--patch={patch}")
+            kubectl(
+                "patch", "node", item["metadata"]["name"], "--subresource=status", "--type=json", f"--patch={patch}"
+            )
 
 
 def cni(node: Node) -> dict:
     """ptp, not bridge: every packet of a pod is routed, so that netfilter sees it, a neighbour's packets too."""
-    return {"cniVersion": "0.4.0", "name": "noria", "plugins": [
-        {"type": "ptp", "ipMasq": False, "mtu": 1500, "ipam": {
-            "type": "host-local", "ranges": [[{"subnet": node.pods}]], "routes": [{"dst": "0.0.0.0/0"}]}},
-        {"type": "portmap", "capabilities": {"portMappings": True}},
-    ]}
+    return {
+        "cniVersion": "0.4.0",
+        "name": "noria",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipMasq": False,
+                "mtu": 1500,
+                "ipam": {"type": "host-local", "ranges": [[{"subnet": node.pods}]], "routes": [{"dst": "0.0.0.0/0"}]},
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ],
+    }
 
 
 def kubelet_config(node: Node) -> dict:
     disk = {"nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%", "memory.available": "100Mi"}
     return {
-        "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1", "address": node.address,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},
-                           "x509": {"clientCAFile": str(CERTIFICATES / "ca.crt")}},
-        "authorization": {"mode": "Webhook"}, "tlsCertFile": str(CERTIFICATES / f"{node.name}.crt"),
-        "tlsPrivateKeyFile": str(CERTIFICATES / f"{node.name}.key"), "cgroupDriver": "cgroupfs", "cgroupRoot": f"/{node.cgroup}",
-        "containerRuntimeEndpoint": f"unix://{node.containerd_socket}", "clusterDNS": [DNS_SERVICE], "clusterDomain": "cluster.local",
-        "resolvConf": "", "failSwapOn": False, "failCgroupV1": False, "imageGCHighThresholdPercent": 100, "evictionHard": disk,
-        "nodeStatusUpdateFrequency": "5s", "nodeLeaseDurationSeconds": 12, "maxPods": 200, "serializeImagePulls": False,
-        "podLogsDir": str(node.folder / "pod-logs"), "volumePluginDir": str(node.folder / "volume-plugins"),
-        "healthzBindAddress": "127.0.0.1", "localStorageCapacityIsolation": True,
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "address": node.address,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(CERTIFICATES / "ca.crt")},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(CERTIFICATES / f"{node.name}.crt"),
+        "tlsPrivateKeyFile": str(CERTIFICATES / f"{node.name}.key"),
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{node.cgroup}",
+        "containerRuntimeEndpoint": f"unix://{node.containerd_socket}",
+        "clusterDNS": [DNS_SERVICE],
+        "clusterDomain": "cluster.local",
+        "resolvConf": "",
+        "failSwapOn": False,
+        "failCgroupV1": False,
+        "imageGCHighThresholdPercent": 100,
+        "evictionHard": disk,
+        "nodeStatusUpdateFrequency": "5s",
+        "nodeLeaseDurationSeconds": 12,
+        "maxPods": 200,
+        "serializeImagePulls": False,
+        "podLogsDir": str(node.folder / "pod-logs"),
+        "volumePluginDir": str(node.folder / "volume-plugins"),
+        "healthzBindAddress": "127.0.0.1",
+        "localStorageCapacityIsolation": True,
     }
 
 

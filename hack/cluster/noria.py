@@ -28,5 +28,23 @@ def settings() -> list[str]:
 
 def install(kubeconfig: str = str(KUBECONFIG)) -> None:
     helm = tools.path("helm") if tools.path("helm").exists() else "helm"
-    run([helm, "upgrade", "--install", "noria", CHART, "--namespace", "noria-system", "--create-namespace", "--wait",
-         "--kubeconfig", kubeconfig, "--timeout", os.environ.get("NORIA_INSTALL_TIMEOUT", "5m"), "--values", VALUES, *settings()])
+    run(
+        [
+            helm,
+            "upgrade",
+            "--install",
+            "noria",
+            CHART,
+            "--namespace",
+            "noria-system",
+            "--create-namespace",
+            "--wait",
+            "--kubeconfig",
+            kubeconfig,
+            "--timeout",
+            os.environ.get("NORIA_INSTALL_TIMEOUT", "5m"),
+            "--values",
+            VALUES,
+            *settings(),
+        ]
+    )

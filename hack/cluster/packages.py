@@ -17,8 +17,12 @@ POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks this program before it sta
 
 
 def missing() -> list[str]:
-    lines = subprocess.run(["dpkg-query", "-W", "-f=${Package} ${db:Status-Abbrev}\n", *PACKAGES],
-                           capture_output=True, text=True, check=False).stdout.splitlines()
+    lines = subprocess.run(
+        ["dpkg-query", "-W", "-f=${Package} ${db:Status-Abbrev}\n", *PACKAGES],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
     present = {line.split()[0] for line in lines if line.split()[1:2] == ["ii"]}
     if shutil.which("pip3") or shutil.which("pip"):
         present.add("python3-pip")
@@ -41,8 +45,11 @@ def ensure() -> None:
             POLICY.chmod(0o755)
         try:
             run(["apt-get", "update", "-q"], env=quiet, log=LOGS / "apt-update.log")
-            run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *names], env=quiet,
-                log=LOGS / "apt-install.log")
+            run(
+                ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names],
+                env=quiet,
+                log=LOGS / "apt-install.log",
+            )
         finally:
             if not had_policy:
                 POLICY.unlink()

@@ -14,8 +14,10 @@ from settings import BIN, CACHE, HERE, KUBERNETES_VERSION
 
 VERSION = "k8s.io/component-base/version"
 MAJOR, MINOR = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
-STAMP = (f"-X {VERSION}.gitVersion={KUBERNETES_VERSION} -X {VERSION}.gitMajor={MAJOR} "
-         f"-X {VERSION}.gitMinor={MINOR} -X {VERSION}.gitTreeState=clean")
+STAMP = (
+    f"-X {VERSION}.gitVersion={KUBERNETES_VERSION} -X {VERSION}.gitMajor={MAJOR} "
+    f"-X {VERSION}.gitMinor={MINOR} -X {VERSION}.gitTreeState=clean"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,11 @@ TOOLS = (
     Tool("local-path-provisioner", {"local-path-provisioner": "github.com/rancher/local-path-provisioner"}),
     Tool("kube-network-policies", {"kube-network-policies": "."}),
     Tool("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
+    Tool(
+        "prometheus",
+        {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
+        "-X github.com/prometheus/common/version.Version=3.6.0",
+    ),
     Tool("kserve", {"kserve-manager": "github.com/kserve/kserve/cmd/manager"}),
     Tool("envoy-gateway", {"envoy-gateway": "github.com/envoyproxy/gateway/cmd/envoy-gateway"}),
 )
@@ -92,14 +99,22 @@ def build_all() -> None:
 def build(tool: Tool) -> None:
     target = folder(tool)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "local")}
+    environment = {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly",
+        "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "local"),
+    }
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         for program, package in tool.programs.items():
             with step(f"build {program}"):
-                run([go(), "build", "-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {tool.ldflags}".strip(),
-                     "-o", temporary / program, package], cwd=tool.source, env=environment)
+                words = [go(), "build", "-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {tool.ldflags}".strip()]
+                run(
+                    [*words, "-o", temporary / program, package],
+                    cwd=tool.source,
+                    env=environment,
+                )
         for old in target.parent.glob(f"{tool.name}-*"):
             if old.name.removeprefix(f"{tool.name}-") != key(tool) and len(old.name) == len(target.name):
                 shutil.rmtree(old, ignore_errors=True)
