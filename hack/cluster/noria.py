@@ -27,7 +27,11 @@ def settings() -> list[str]:
 
 
 def install(kubeconfig: str = str(KUBECONFIG)) -> None:
-    helm = tools.path("helm") if tools.path("helm").exists() else "helm"
+    helm = str(tools.path("helm")) if tools.path("helm").exists() else "helm"
+    where = ["--namespace", "noria-system", "--kubeconfig", kubeconfig]
+    listed = run([helm, "list", "--pending", "--short", *where])
+    if "noria" in listed.split():  # an installation that was cut off would refuse every later one
+        run([helm, "uninstall", "noria", "--wait", *where])
     run(
         [
             helm,
@@ -35,12 +39,9 @@ def install(kubeconfig: str = str(KUBECONFIG)) -> None:
             "--install",
             "noria",
             CHART,
-            "--namespace",
-            "noria-system",
+            *where,
             "--create-namespace",
             "--wait",
-            "--kubeconfig",
-            kubeconfig,
             "--timeout",
             os.environ.get("NORIA_INSTALL_TIMEOUT", "5m"),
             "--values",

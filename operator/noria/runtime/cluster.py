@@ -125,7 +125,8 @@ class Cluster:
     async def credentials(self) -> Credentials:
         """Those in use now; a token may have been renewed since the last time."""
         settings, headers = self._api.configuration, await self._headers()
-        token = headers.get("authorization", "").removeprefix("Bearer ") or None
+        # "Bearer x" from a kubeconfig, "bearer x" from a service account.
+        token = headers.get("authorization", "").rpartition(" ")[2] or None
         return Credentials(
             settings.host, not settings.verify_ssl, settings.ssl_ca_cert, settings.cert_file, settings.key_file, token
         )

@@ -13,6 +13,7 @@ from noria.api.meta import GROUP, VERSION, Resource
 from noria.runtime.cluster import Cluster
 from noria.runtime.store import Store
 
+IDENTITY: Any = "noria"
 LISTING_GAP_SECONDS = 30.0
 """kopf marks listed objects but not a listing's begin: after this long without one, the next begins another listing."""
 
@@ -69,7 +70,12 @@ async def run(
         kopf.on.event(GROUP, VERSION, resource.plural, id=resource.plural, registry=registry)(handler.seen)
     clusterwide = not namespaces
     await kopf.operator(
-        registry=registry, settings=_settings(), standalone=True, clusterwide=clusterwide, namespaces=namespaces
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        identity=IDENTITY,  # without one kopf asks for the user's name, and a container's user has none
+        clusterwide=clusterwide,
+        namespaces=namespaces,
     )
 
 
