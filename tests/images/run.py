@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parents[1]
-PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "--import-mode=importlib"]
+PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "--durations=5", "--import-mode=importlib"]
 BUILDAH = {"BUILDAH_ISOLATION": "chroot"} | dict(os.environ)
 USER = 1000
 MOUNTED = "/src/tests/images"

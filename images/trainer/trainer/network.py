@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Standardise(nn.Module):
+class Standardise(nn.Module):  # type: ignore[misc]
     """(x - mean) / deviation, by feature for tabular data, over everything for images."""
 
     mean: Tensor
@@ -26,7 +26,7 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.deviation
 
 
-class Channels(nn.Module):
+class Channels(nn.Module):  # type: ignore[misc]
     """Gives images (batch, height, width) their channel dimension."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def network(x: npt.NDArray[np.float32], classes: int, hidden: int, dropout: floa
     )
 
 
-class Served(nn.Module):
+class Served(nn.Module):  # type: ignore[misc]
     """What is exported: label and probabilities from raw features."""
 
     labels: Tensor

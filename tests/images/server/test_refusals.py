@@ -140,6 +140,12 @@ def test_node_that_calls_anything(tmp_path: Path, target: str) -> None:
         archive.check(path)
 
 
+def test_container_that_imports_a_module(tmp_path: Path) -> None:
+    path = with_program(tmp_path / "model.pt2", "builtins.dict", "collections.defaultdict")
+    with pytest.raises(UnsafeModel, match=r"holds the container 'collections\.defaultdict'"):
+        archive.check(path)
+
+
 def test_second_member_of_the_same_name(tmp_path: Path) -> None:
     path = tmp_path / "model.pt2"
     path.write_bytes(DIGITS.read_bytes())

@@ -19,10 +19,10 @@ def test_sklearn_to_onnx(training: Any, estimator: str) -> None:
 
 
 def test_text_classifier(training: Any) -> None:
-    job = training("text-classifier", "docstrings", epochs="5", maxTokens="32", learningRate="0.002")
+    job = training("text-classifier", "docstrings", epochs="3", layers="1", maxTokens="32", learningRate="0.003")
     result = job.run()
     assert result.returncode == 0, result.stdout
-    assert job.written("metrics.json")["accuracy"] > 0.6
+    assert job.written("metrics.json")["accuracy"] > 0.55
     names = {path.name for path in job.output.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "noria.json"} <= names
     assert not any(path.suffix in (".bin", ".pt", ".pkl") for path in job.output.iterdir())
