@@ -1,8 +1,8 @@
 """Checking a torch.export archive before torch.export.load, which would unpickle, evaluate and call whatever it names.
 
-Four ways in are closed here: pickles with code in them, expressions for sizes (torch gives them to sympy's parser, which
-evaluates Python), graph nodes whose target is any function that hangs off the torch module, and containers (defaultdict)
-that import a module of the archive's choice.
+Pickles with code in them and expressions for sizes (torch gives them to sympy's parser, which evaluates Python) both ran
+code in torch 2.6. Graph nodes may name any function that hangs off the torch module, and containers (defaultdict) any module
+to import: these are refused too, so that nothing rests on how a version of torch treats them.
 """
 
 import ast
