@@ -85,12 +85,12 @@ def workspace(kubectl: Kubectl, images: dict[str, str]) -> Iterator[str]:
     data = yaml.safe_load((ROOT / "examples/quickstart/10-data.yaml").read_text())
     data["metadata"]["namespace"] = name
     data["spec"]["template"]["spec"]["containers"][0]["image"] = images["trainer"]
-    for dataset in ("digits", "iris", "licenses"):
+    for dataset in ("digits", "iris", "docstrings"):
         job = json.loads(json.dumps(data))
         job["metadata"]["name"] = f"data-{dataset}"
         job["spec"]["template"]["spec"]["containers"][0]["command"][-2:] = [dataset, f"/data/{dataset}"]
         kubectl.apply(job)
-    for dataset in ("digits", "iris", "licenses"):
+    for dataset in ("digits", "iris", "docstrings"):
         until(
             lambda each=dataset: kubectl.get("job", f"data-{each}", name).get("status", {}).get("succeeded"),
             f"data {dataset}",

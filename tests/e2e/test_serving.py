@@ -14,7 +14,7 @@ from .conftest import Kubectl, condition, endpoint, finished, says, training, un
 RECIPES: dict[str, tuple[str, dict[str, str], str]] = {
     "torch-export": ("classifier", {"epochs": "3"}, "iris"),
     "onnx": ("sklearn", {}, "iris"),
-    "safetensors": ("text-classifier", {"epochs": "1"}, "licenses"),
+    "safetensors": ("text-classifier", {"epochs": "1"}, "docstrings"),
 }
 FLOWER = [5.1, 3.5, 1.4, 0.2]
 SMALL = {"cpu": "500m", "memory": "1Gi"}

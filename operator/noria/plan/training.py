@@ -259,6 +259,7 @@ def _contract_environment(job: TrainingJob) -> list[Manifest]:
     spec = job.spec
     values = {
         "HOME": "/tmp",
+        "USER": "noria",  # torch asks for a user's name, which the user 1000 of most images lacks
         "TMPDIR": "/tmp",
         "NORIA_POD_FILE": "/noria/config/pod.json",
         "NORIA_OUTPUT_DIR": spec.output.path,
