@@ -113,7 +113,7 @@ def down() -> None:
 def clear(folder: Path) -> None:
     """End every process that was started and remove every trace but the cache and the logs; also of a cluster in pieces."""
     living = record.living()
-    record.end({name: pid for name, pid in living.items() if not name.startswith(("containerd", "etcd"))})
+    record.end({name: pid for name, pid in living.items() if name.startswith("kubelet")})  # it would start pods again
     record.end_cgroups(tuple(each.cgroup for each in NODES))
     record.end(record.living())
     record.end_cgroups(record.GROUP_NAMES)
@@ -132,7 +132,7 @@ def lose(name: str) -> None:
     with step(f"cut the power of {name}"):
         for daemon in node.names(each):
             if record.alive(daemon):
-                record.end({daemon: record.living()[daemon]}, seconds=0)
+                record.end({daemon: record.living()[daemon]})
         record.end_cgroups((each.cgroup, f"{DAEMONS_CGROUP}/{each.name}") if each.index != 1 else (each.cgroup,))
 
 

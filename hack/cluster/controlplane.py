@@ -1,5 +1,7 @@
 """etcd, the API server, the controller manager and the scheduler: processes in the first node's network namespace."""
 
+from functools import partial
+
 import certificates
 import daemons
 import record
@@ -70,6 +72,9 @@ def start() -> None:
                 "--profiling=false",
             ],
         )
+        # The other two end at once where the API server has not made its own roles and ConfigMaps yet.
+        # The next two end at once if they come before the API server has made the roles that they look for.
+        wait_until("API server ready", ready, READY_SECONDS)
         daemons.start(
             "kube-controller-manager",
             NODE,
@@ -109,10 +114,16 @@ def start() -> None:
                 "--kube-api-burst=1000",
             ],
         )
-        wait_until("API server ready", ready, READY_SECONDS)
+        for name, port in (("kube-controller-manager", 10257), ("kube-scheduler", 10259)):
+            wait_until(f"{name} healthy", partial(healthy, name, port), READY_SECONDS)
 
 
 def ready() -> bool:
     for name in NAMES[:2]:
         daemons.require_alive(name)
     return succeeds([tools.path("kubectl"), "--kubeconfig", KUBECONFIG, "get", "--raw", "/readyz"])
+
+
+def healthy(name: str, port: int) -> bool:
+    daemons.require_alive(name)
+    return succeeds([*NODE.enter_network, "curl", "-skf", "-m", "2", f"https://127.0.0.1:{port}/healthz"])

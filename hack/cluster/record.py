@@ -58,15 +58,14 @@ def cgroup_members(groups: tuple[str, ...] = GROUP_NAMES) -> set[int]:
     return pids
 
 
-def end(pids: dict[str, int], seconds: float = 10) -> None:
-    """Ask processes to end, then make them; each is looked at again before each signal."""
-    for sig, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5)):
-        left = {name: pid for name, pid in pids.items() if alive(name)}
-        for pid in left.values():
-            os.kill(pid, sig)
-        deadline = time.monotonic() + patience
-        while any(alive(name) for name in left) and time.monotonic() < deadline:
-            time.sleep(0.1)
+def end(pids: dict[str, int], seconds: float = 5) -> None:
+    """Kill processes; each is looked at again before. No grace: what they would tidy up is deleted anyway."""
+    for name, pid in pids.items():
+        if alive(name):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + seconds
+    while any(alive(name) for name in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def end_cgroups(groups: tuple[str, ...]) -> None:
