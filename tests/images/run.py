@@ -1,10 +1,12 @@
 """Runs the tests of the images: the agent's on this Python, the trainer's and server's inside the images that are shipped.
 
-`python3 tests/images/run.py [agent|trainer|server ...]` (default: all); the exit code is 0 when all tests passed. It needs
-buildah and the images `noria.dev/{trainer,server}:dev`. The images hold no pytest: this machine's is mounted into them.
+`python3 tests/images/run.py [agent|trainer|server ...]` (default: all); the exit code is 0 when all tests passed. It takes
+the images that `python3 hack/cluster images` built, or else `noria.dev/{trainer,server}:dev` of buildah's own storage. The
+images hold no pytest: this machine's is mounted into them.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -21,14 +23,27 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parents[1]
 PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "--durations=5", "--import-mode=importlib"]
 BUILDAH = {"BUILDAH_ISOLATION": "chroot"} | dict(os.environ)
+STORAGE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noria" / "buildah"
+REFERENCES = ROOT / ".cluster" / "images.json"
 USER = 1000
 MOUNTED = "/src/tests/images"
+
+
+def buildah(*arguments: str) -> list[str]:
+    """The command, on the storage that holds the images."""
+    storage = ["--root", str(STORAGE / "root"), "--runroot", str(STORAGE / "run"), "--storage-driver", "overlay"]
+    return ["buildah", *(storage if REFERENCES.exists() else []), *arguments]
+
+
+def reference(name: str) -> str:
+    """The image of that name as it was built last."""
+    return json.loads(REFERENCES.read_text())[name] if REFERENCES.exists() else f"noria.dev/{name}:dev"
 
 
 @contextmanager
 def container(image: str) -> Iterator[str]:
     """A working container of the image, removed afterwards."""
-    made = subprocess.run(["buildah", "from", "--pull-never", image], env=BUILDAH, stdout=subprocess.PIPE, text=True)
+    made = subprocess.run(buildah("from", "--pull-never", image), env=BUILDAH, stdout=subprocess.PIPE, text=True)
     if made.returncode:
         sys.exit(
             f"{image} is not there: build images/torch, then images/{image.split('/')[-1].split(':')[0]} (see images/README.md)"
@@ -37,14 +52,14 @@ def container(image: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        subprocess.run(["buildah", "rm", name], env=BUILDAH, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(buildah("rm", name), env=BUILDAH, stdout=subprocess.DEVNULL, check=True)
 
 
 def inside(image: str, folders: Mapping[Path, str], command: list[str]) -> int:
     """Runs `command` (without python3) in the image as its own user, with folders of this machine; returns the exit code."""
     volumes = [f"--volume={here}:{there}" for here, there in folders.items()]
     with container(image) as name:
-        arguments = ["buildah", "run", *volumes, "--env=PYTHONPATH=/app:/pytest", name, "--", "python3", *command]
+        arguments = buildah("run", *volumes, "--env=PYTHONPATH=/app:/pytest", name, "--", "python3", *command)
         return subprocess.run(arguments, env=BUILDAH).returncode
 
 
@@ -77,7 +92,7 @@ def trainer() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         copy_pytest(Path(temporary))
         folders = {TESTS: f"{MOUNTED}:ro", Path(temporary): "/pytest:ro"}
-        return inside("noria.dev/trainer:dev", folders, [*PYTEST, f"{MOUNTED}/trainer"])
+        return inside(reference("trainer"), folders, [*PYTEST, f"{MOUNTED}/trainer"])
 
 
 def server() -> int:
@@ -87,7 +102,7 @@ def server() -> int:
         os.chown(models, USER, USER)
         copy_pytest(Path(pytest))
         folders = {TESTS: f"{MOUNTED}:ro", models: "/models"}
-        if code := inside("noria.dev/trainer:dev", folders, [f"{MOUNTED}/server/train_models.py", "/models"]):
+        if code := inside(reference("trainer"), folders, [f"{MOUNTED}/server/train_models.py", "/models"]):
             return code
         for job in sorted(models.iterdir()):
             told = {"NORIA_POD_FILE": "pod.json", "NORIA_JOB_DIR": "job", "NORIA_TERMINATION_LOG": "message.json"}
@@ -97,7 +112,7 @@ def server() -> int:
                 [sys.executable, "-m", "agent", "publish"], env=environment, stdout=subprocess.DEVNULL, check=True
             )
         folders = {TESTS: f"{MOUNTED}:ro", Path(pytest): "/pytest:ro", models: "/models:ro"}
-        return inside("noria.dev/server:dev", folders, [*PYTEST, f"{MOUNTED}/server"])
+        return inside(reference("server"), folders, [*PYTEST, f"{MOUNTED}/server"])
 
 
 SUITES = {"agent": agent, "trainer": trainer, "server": server}

@@ -171,8 +171,8 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
             True, "Completed", f"attempt {attempt.number} completed", metrics=published.message.get("metrics") or None
         )
     if published.error:
-        text = f"attempt {attempt.number} completed, but {published.text or published.error}. Write the model to {job.spec.output.path} (NORIA_OUTPUT_DIR)."
-        return draft.end(False, published.error, text)
+        text = f"attempt {attempt.number} completed, but {published.text or published.error}"
+        return draft.end(False, published.error, f"{text} (NORIA_OUTPUT_DIR is {job.spec.output.path})")
     version = of_training(observed.related.get(_versions(job), ()), job)
     if version is None:
         number = next_number(observed.related.get(_versions(job), ()), job.spec.output.model)
