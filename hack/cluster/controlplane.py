@@ -73,7 +73,6 @@ def start() -> None:
             ],
         )
         # The other two end at once where the API server has not made its own roles and ConfigMaps yet.
-        # The next two end at once if they come before the API server has made the roles that they look for.
         wait_until("API server ready", ready, READY_SECONDS)
         daemons.start(
             "kube-controller-manager",
