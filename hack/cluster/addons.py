@@ -37,6 +37,8 @@ def platform() -> None:
 
 def product() -> None:
     """Noria, when KServe, the gateway and its images are there."""
+    # Noria brings a ClusterServingRuntime, which KServe's webhook judges; after a node's loss it may still be coming back.
+    kubectl("rollout", "status", "deployment/kserve-controller-manager", "-n", "kserve", WAIT)
     if noria.exists():
         ensure("noria", noria.content(), noria.install)
 
