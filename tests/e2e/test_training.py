@@ -221,3 +221,18 @@ def test_a_finished_job_deletes_itself_and_leaves_its_model(kubectl: Kubectl, wo
     until(lambda: kubectl.get("modelversion", "brief-1", workspace), "a version", 240)
     until(lambda: not kubectl.get("trainingjob", "brief", workspace), "the job deletes itself")
     assert kubectl.get("modelversion", "brief-1", workspace)
+
+
+def test_a_quota_that_is_used_up_is_named(kubectl: Kubectl, images: dict[str, str]) -> None:
+    name = "e2e-tight"
+    workspace = {"apiVersion": "noria.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": name}}
+    kubectl.apply(workspace | {"spec": {"deletionPolicy": "Delete", "quota": {"cpu": "300m"}}})
+    try:
+        until(lambda: condition(kubectl.get("workspace", name), "Ready").get("status") == "True", "it is ready")
+        kubectl.apply(training("big", name, image=images["trainer"], command=["python3", "-V"], resources=SMALL))
+        said = says(kubectl, "trainingjob", "big", name, "Succeeded", "QuotaExceeded")
+        assert "limited: requests.cpu=300m" in said["message"]
+        kubectl.apply(workspace | {"spec": {"deletionPolicy": "Delete", "quota": {"cpu": "2"}}})
+        assert condition(finished(kubectl, "big", name), "Succeeded")["status"] == "True"
+    finally:
+        kubectl.run("delete", "workspace", name, "--wait=false")
