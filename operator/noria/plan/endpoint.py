@@ -180,31 +180,40 @@ def _conditions(
     places: Places,
     wanted: ModelVersion | Refusal,
 ) -> list[Condition]:
-    current, following, _ = places
-    refusal = wanted if isinstance(wanted, Refusal) else None
-    trouble = {
-        each.inference_service: _trouble(observed, services, each.inference_service)
-        for each in (current, following)
-        if each
-    }
-    starting = following and (
-        trouble[following.inference_service] or Refusal("Starting", f"{following.version} is being started")
-    )
-    behind = starting or refusal
+    current, _following, _ = places
+    behind = _waits(observed, services, places) or (wanted if isinstance(wanted, Refusal) else None)
     if current and serving.ready(services.get(current.inference_service)):
         ready = condition(observed, "Ready", True, "Serving", f"{current.version} serves")
     elif current:
-        why = trouble[current.inference_service] or Refusal("Restarting", f"{current.version} is being started again")
+        why = _trouble(observed, services, current.inference_service)
+        why = why or Refusal("Restarting", "it is being started again")
         ready = condition(observed, "Ready", False, why.reason, f"{current.version}: {why.message}")
     else:
         why = behind or Refusal("Starting", "nothing is served yet")
         ready = condition(observed, "Ready", False, why.reason, why.message)
     if behind:
-        label = f"{following.version}: " if following and starting else ""
-        latest = condition(observed, "UpToDate", False, behind.reason, label + behind.message)
+        latest = condition(observed, "UpToDate", False, behind.reason, behind.message)
     else:
         latest = condition(observed, "UpToDate", True, "VersionServed", "the wanted version serves")
     return [ready, latest, *([_verified(endpoint, observed, services, current)] if current else [])]
+
+
+def _waits(observed: Observed, services: dict[str, Manifest], places: Places) -> Refusal | None:
+    """What the next version waits for: its own start, the drain of the one before, or the gateway's word on the route."""
+    following, retiring = places.next, places.retiring
+    if following is None:
+        return None
+    version = following.version
+    if trouble := _trouble(observed, services, following.inference_service):
+        return Refusal(trouble.reason, f"{version}: {trouble.message}")
+    if not serving.ready(services.get(following.inference_service)):
+        return Refusal("Starting", f"{version} is being started")
+    if retiring:
+        return Refusal("Draining", f"{version} is ready and follows when {retiring.version} has finished its requests")
+    said = serving.rejection(_route(observed))
+    gateway = f"Gateway {observed.settings.gateway_namespace}/{observed.settings.gateway_name}"
+    reason, words = ("RouteRejected", said) if said else ("Routing", "has not accepted the route yet")
+    return Refusal(reason, f"{version} is ready; {gateway} {words}")
 
 
 def _verified(endpoint: Endpoint, observed: Observed, services: dict[str, Manifest], current: Served) -> Condition:
@@ -247,7 +256,8 @@ def _trouble(observed: Observed, services: dict[str, Manifest], name: str) -> Re
     failed = [
         each
         for each in service.get("status", {}).get("conditions", [])
-        if each["status"] == "False" and each.get("message")
+        # That pods are not there yet is no trouble: it is how every start begins.
+        if each["status"] == "False" and each.get("message") and each.get("reason") != "MinimumReplicasUnavailable"
     ]
     return Refusal("NotReady", failed[0]["message"]) if failed else None
 

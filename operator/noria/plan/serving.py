@@ -156,6 +156,15 @@ def _accepted(parent: Manifest, generation: int) -> bool:
     return {"Accepted", "ResolvedRefs"} <= held
 
 
+def rejection(live: Manifest | None) -> str | None:
+    """Why the gateway does not take the route, in its own words."""
+    for parent in (live or {}).get("status", {}).get("parents", []):
+        for each in parent.get("conditions", []):
+            if each["type"] in ("Accepted", "ResolvedRefs") and each["status"] == "False":
+                return f"says {each.get('reason', each['type'])}: {each.get('message', '')}"
+    return None
+
+
 def ready(service: Manifest | None) -> bool:
     """Whether KServe calls the InferenceService ready."""
     conditions = (service or {}).get("status", {}).get("conditions", [])
