@@ -41,7 +41,7 @@ def operator(**settings: Any) -> Operator:
         (Unreachable(0, "Unreachable", "no answer", "x"), True, logging.WARNING),
         (ApiError(500, "InternalError", "broken", "x"), True, logging.WARNING),
         (ZeroDivisionError("poison"), True, logging.ERROR),
-        (Fenced(0, "Fenced", "not the leader", "x"), False, None),
+        (Fenced(0, "Fenced", "not the leader", "x"), True, None),
     ],
 )
 async def test_trouble_is_told_and_tried_again_later(

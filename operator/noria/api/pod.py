@@ -11,7 +11,12 @@ QUANTITY = r"^([0-9]+(\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 Quantity = Annotated[
     int | str,
     WithJsonSchema(
-        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": QUANTITY}
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "minimum": 0,
+            "pattern": QUANTITY,
+        }
     ),
 ]
 """A Kubernetes quantity, for example `500m`, `2` or `4Gi`. Negative ones do not match."""
@@ -101,5 +106,8 @@ class Placement(Model):
 
 
 EnvVars = Annotated[list[EnvVar], Field(max_length=256, json_schema_extra=map_list("name"))]
-PullSecrets = Annotated[list[Annotated[str, Field(min_length=1, max_length=253)]], Field(max_length=16)]
+PullSecrets = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=253)]],
+    Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]

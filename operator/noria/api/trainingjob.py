@@ -61,7 +61,8 @@ class Retry(Model):
     backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
     """Seconds before the first retry; doubles with each further one, up to 600 s. Default 10 s."""
     fatal_exit_codes: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=64)] = []
-    """Exit codes after which a retry makes no sense. Recipes end with 2 for inputs and parameters that can never work."""
+    """Exit codes after which a retry makes no sense. For a recipe 2 is among them: parameters or data that can
+    never work (on several nodes torchrun turns it into 1)."""
 
 
 class Output(Model):
@@ -85,7 +86,10 @@ class TrainingJobSpec(Model):
             ),
             (
                 f"!(self.output.path in {RESERVED_PATHS}) && !(self.checkpoint.path in {RESERVED_PATHS}) "
-                "&& self.output.path != self.checkpoint.path",
+                "&& self.output.path != self.checkpoint.path "
+                "&& [self.output.path, self.checkpoint.path].all(path, "
+                "!['/noria/input/', '/noria/code', '/noria/run/', '/noria/config/', '/dev/', '/proc/', '/sys/']"
+                ".exists(taken, path.startsWith(taken)))",
                 "output.path and checkpoint.path must be two folders of their own",
             ),
             (
@@ -215,8 +219,8 @@ class TrainingJob(Resource):
     root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.metadata.name.size() <= 50", "the name must leave room for its pods' names: at most 50 characters"),
         (
-            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-            "the name becomes a label and a host name: no dots",
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "the name becomes a label and a host name: it starts with a letter and has no dots",
         ),
     )
 

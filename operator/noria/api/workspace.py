@@ -91,7 +91,8 @@ class WorkspaceSpec(Model):
     storage: Storage = Storage()
     """Where artifacts lie."""
     isolation: Literal["Namespace", "None"] = "Namespace"
-    """Namespace: pods accept traffic from their own namespace, the gateway, the operator's and Prometheus's namespace alone. Default Namespace."""
+    """Namespace: pods accept traffic from their own namespace and from those that the administrator named when installing
+    (ingressNamespaces: the gateway, Prometheus). Default Namespace."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """Retain leaves the namespace with all models when the Workspace is deleted; Delete removes everything. Default Retain."""
 

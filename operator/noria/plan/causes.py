@@ -63,7 +63,7 @@ def waiting(pods: Iterable[Manifest], refusals: Iterable[Manifest] = ()) -> Wait
         scheduled = pod_condition(pod, "PodScheduled")
         if scheduled and scheduled["status"] == "False":
             message = scheduled.get("message", "")
-            if "persistentvolumeclaim" in message:
+            if "persistentvolumeclaim" in message.lower():
                 return Waiting(
                     "ClaimUnavailable", f"{message}. Create the claim in this namespace, or correct the uri."
                 )
@@ -142,6 +142,13 @@ def _failure(pod: Manifest, container: str) -> Failure:
         True,
         at,
     )
+
+
+def over(pod: Manifest) -> bool:
+    """Whether nothing of the pod runs any more: it has ended, or it went with its node."""
+    disruption = _disrupted(pod)
+    lost = disruption and disruption.get("reason") in ("DeletionByTaintManager", "DeletionByPodGC")
+    return bool(lost) or pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
 def crashed(pods: Iterable[Manifest], container: str) -> Waiting | None:

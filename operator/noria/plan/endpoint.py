@@ -11,7 +11,7 @@ from noria.api.modelversion import ModelVersion
 from noria.plan import causes, serving
 from noria.plan.conditions import condition
 from noria.plan.contract import Controller, Event, Manifest, Needs, Observed, Plan, Selector, Settings
-from noria.plan.manifests import moment, rfc3339
+from noria.plan.manifests import moment, pinned, rfc3339
 
 
 class Refusal(NamedTuple):
@@ -41,8 +41,12 @@ def _versions(endpoint: Endpoint) -> Selector:
 def plan(endpoint: Endpoint, observed: Observed) -> Plan:
     """What should be for one Endpoint."""
     if missing := _missing(observed):
+        # What is served goes on being served: a kind that is gone for a moment must not take the others with it.
+        kept = tuple(pinned(each) for each in observed.children if each["kind"] in CONTROLLER.owns)
         ready = condition(observed, "Ready", False, missing.reason, missing.message)
-        return Plan(status=endpoint.status.model_copy(update={"conditions": [ready]}), requeue_after=60)
+        others = [each for each in endpoint.status.conditions if each.type != "Ready"]
+        status = endpoint.status.model_copy(update={"conditions": [ready, *others]})
+        return Plan(status=status, children=kept, requeue_after=60)
     services = {each["metadata"]["name"]: each for each in observed.children if each["kind"] == "InferenceService"}
     versions = [ModelVersion.model_validate(each) for each in observed.related.get(_versions(endpoint), ())]
     wanted = _wanted(endpoint, versions)
@@ -143,7 +147,9 @@ def _advance(
             following.model_copy(update={"since": now}),
             None,
         )
-    if wanted and not (following and _named(observed, following)):
+    if wanted is None and following and not _named(observed, following):
+        following = None  # it is not wanted any more, or does not exist any more
+    elif wanted and not (following and _named(observed, following)):
         name = serving.service_name(endpoint, wanted)
         if current and current.inference_service == name:
             following = None

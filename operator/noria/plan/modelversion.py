@@ -14,6 +14,7 @@ from noria.plan.manifests import MANAGED_BY
 from noria.plan.training import artifact_uri, code_digest, image
 
 MODEL, TRAINING_UID = "noria.dev/model", "noria.dev/training-job-uid"
+METRICS_KEPT = 64
 METRICS = TypeAdapter(dict[str, float])
 FORMATS = TypeAdapter(Format)
 
@@ -82,7 +83,7 @@ def modelversion(
         "format": message["format"],
         "sizeBytes": message.get("bytes"),
         "signature": message.get("signature"),
-        "metrics": message["metrics"],
+        "metrics": dict(sorted(message["metrics"].items())[:METRICS_KEPT]),
         "parameters": (job.spec.recipe.parameters if job.spec.recipe else {})
         | {str(key): str(value) for key, value in (message.get("parameters") or {}).items()},
         "baseline": message.get("baseline"),

@@ -13,8 +13,9 @@ POD_LABEL = "serving.kserve.io/inferenceservice"
 
 
 def service_name(endpoint: Endpoint, version: ModelVersion) -> str:
-    """Name of the InferenceService of a version; the hash keeps a deleted and re-registered number apart."""
-    mark = digest([version.spec.model, version.metadata.uid])[7:12]
+    """Name of the InferenceService of a version; the hash keeps apart a number that was registered again, and another runtime."""
+    runtime = endpoint.spec.predictor.runtime
+    mark = digest([version.spec.model, version.metadata.uid, *([runtime] if runtime else [])])[7:12]
     return f"{endpoint.metadata.name}-{version.spec.version}-{mark}"
 
 

@@ -141,7 +141,8 @@ def _job(
             "completionMode": "Indexed",
             "completions": pods,
             "parallelism": pods,
-            "backoffLimit": 0,
+            # A training's retries are the plan's; hashing a folder may simply be done again.
+            "backoffLimit": 6 if role == "publish" else 0,
             "template": template,
         }
     }
@@ -289,4 +290,6 @@ def _torchrun_environment(job: TrainingJob, attempt: int) -> list[Manifest]:
         "WORLD_SIZE": str(spec.nodes),
     }
     ranks: list[Manifest] = [{"name": "PET_NODE_RANK", **rank}, {"name": "RANK", **rank}]
-    return [{"name": key, "value": value} for key, value in values.items()] + ranks
+    users = {variable.name for variable in spec.env}
+    named = [{"name": key, "value": value} for key, value in values.items()] + ranks
+    return [each for each in named if each["name"] not in users]

@@ -63,11 +63,11 @@ def plan(job: TrainingJob, observed: Observed) -> Plan:
         return draft.start(1)
     if last.end_time is None:
         return draft.run(last)
-    if last.counted and last.exit_code in job.spec.retry.fatal_exit_codes:
+    if last.counted and last.exit_code in _fatal(job):
         return draft.end(
             False,
             last.cause or "Failed",
-            f"attempt {last.number}: {last.message}\nThe exit code is named in retry.fatalExitCodes, so it is not retried.",
+            f"attempt {last.number}: {last.message}\nA retry cannot mend this exit code.",
         )
     if last.counted and failures > job.spec.retry.limit:
         return draft.end(
@@ -78,6 +78,8 @@ def plan(job: TrainingJob, observed: Observed) -> Plan:
     wait = (moment(last.end_time) - observed.now).total_seconds() + _backoff(job, attempts, failures)
     if wait > 0:
         return draft.go_on("Retrying", f"attempt {last.number}: {last.message}\nThe next attempt follows.", wait=wait)
+    if any(not causes.over(pod) for pod in _pods(observed, last.number)):
+        return draft.go_on("Retrying", f"attempt {last.number} is ending; the next one follows when its pods are gone")
     return draft.start(last.number + 1)
 
 
@@ -105,7 +107,7 @@ class _Draft:
         creates: tuple[Manifest, ...] = (),
     ) -> Plan:
         """Not ended yet: which attempt may go on, what is made anew, and when to look again."""
-        times = [each for each in (wait, self.time_left) if each is not None]
+        times = [each for each in (wait, self.time_left) if each is not None and each > 0]
         return Plan(
             status=self._with(None, reason, message),
             children=(*_kept(self.job, self.observed, running), *(each for each in made if each)),
@@ -156,7 +158,7 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
     published = _message(observed, attempt.number)
     if published is None:
         publisher = next((each for each in _jobs(observed, "publish") if _number(each) == attempt.number), None)
-        if publisher and _job_condition(publisher, "Failed"):
+        if publisher and (_job_condition(publisher, "Failed") or _job_condition(publisher, "FailureTarget")):
             cause = causes.failure(_pods(observed, attempt.number, "publish"), training.AGENT)
             return draft.end(
                 False,
@@ -165,7 +167,9 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
             )
         made = None if publisher else training.publishing(job, attempt.number, observed.settings)
         text = f"attempt {attempt.number} completed; its folder is being hashed"
-        return draft.go_on("Publishing", text, running=attempt.number, made=(made,))
+        trouble = causes.waiting(_pods(observed, attempt.number, "publish"))
+        reason, text = (trouble.reason, f"{text}: {trouble.message}") if trouble else ("Publishing", text)
+        return draft.go_on(reason, text, running=attempt.number, made=(made,))
     if job.spec.output.model is None:
         return draft.end(
             True, "Completed", f"attempt {attempt.number} completed", metrics=published.message.get("metrics") or None
@@ -243,6 +247,8 @@ def _judge(
         return running  # the Job's news came before its pods'
     if cause is None:
         cause = causes.Failure("PodDeleted", f"its pods are gone ({failed.get('message', '')})", None, False, "")
+    if cause.counted and any(not causes.over(pod) for pod in pods):
+        return running  # another pod may yet turn out to be on a lost node, and then this one only followed
     update = {"cause": cause.reason, "message": cause.message, "exit_code": cause.exit_code, "counted": cause.counted}
     return running.model_copy(update=update | {"end_time": failed.get("lastTransitionTime") or now})
 
@@ -252,6 +258,15 @@ def _completed(attempt: Attempt, live: Manifest) -> Attempt:
         "lastTransitionTime"
     )
     return attempt.model_copy(update={"cause": "Completed", "counted": False, "exit_code": 0, "end_time": end})
+
+
+RECIPE_INPUT_ERROR = 2
+"""Exit code of the recipes for parameters and data that can never work."""
+
+
+def _fatal(job: TrainingJob) -> list[int]:
+    """Exit codes after which a retry makes no sense."""
+    return job.spec.retry.fatal_exit_codes + ([RECIPE_INPUT_ERROR] if job.spec.recipe else [])
 
 
 def _recorded(job: TrainingJob, number: int) -> bool:

@@ -69,7 +69,6 @@ def _children(workspace: Workspace, observed: Observed) -> Iterator[Manifest]:
         return child(workspace, kind, name, body, namespace=workspace.namespace, referenced=referenced)
 
     yield inside("ServiceAccount", SERVICE_ACCOUNT, {"automountServiceAccountToken": False})
-    yield inside("PersistentVolumeClaim", ARTIFACT_CLAIM, {"spec": _claim(workspace)})
     yield inside("LimitRange", "noria", {"spec": {"limits": [_limits(workspace)]}})
     if hard := _hard(workspace):
         yield inside("ResourceQuota", "noria", {"spec": {"hard": hard}})
@@ -81,6 +80,8 @@ def _children(workspace: Workspace, observed: Observed) -> Iterator[Manifest]:
         role = CLUSTER_ROLES[member.role]
         body = {"roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": role}, "subjects": [subject]}
         yield inside("RoleBinding", f"noria-{role}-{digest(subject)[7:17]}", body, referenced=True)
+    # Last: a size that the StorageClass refuses must not keep the others from being applied.
+    yield inside("PersistentVolumeClaim", ARTIFACT_CLAIM, {"spec": _claim(workspace)})
 
 
 def _claim(workspace: Workspace) -> Manifest:

@@ -79,6 +79,8 @@ _ERRORS: Mapping[int, type[ApiError]] = {
 def _error(status: int, body: Mapping[str, Any], object: str) -> ApiError:
     reason = str(body.get("reason") or "")
     error = AlreadyExists if reason == "AlreadyExists" else _ERRORS.get(status, ApiError)
+    if "failed to create typed patch object" in str(body.get("message")):
+        error = Invalid  # a list with a key twice, or a field that does not exist, is answered with 500
     return error(status, reason, str(body.get("message") or f"the API server answered {status}"), object)
 
 

@@ -111,6 +111,7 @@ class Operator:
             after = await self.reconciler.reconcile(key)
         except Fenced:
             result = "fenced"
+            self.queue.retry(key)
         except Conflict:
             result = "conflict"
             self.queue.retry(key)

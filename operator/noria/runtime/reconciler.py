@@ -58,9 +58,9 @@ class Reconciler:
             plan = await self._create(controller, resource, plan)
             for child in plan.children:
                 await self._apply(controller, resource, child)
-            await self._prune(controller, resource, plan)
         except Refused as refusal:
             plan, problem = report.refused(resource, plan, refusal, self.now()), refusal
+        await self._prune(controller, resource, plan)  # also after a refusal: a right that is withdrawn goes
         for event in plan.events:
             await self._tell(live, event)
         await self._write_status(live, plan.status.manifest())
@@ -82,12 +82,19 @@ class Reconciler:
         observed = Observed(
             settings=self.settings,
             now=self.now(),
-            children=self.store.children(resource.metadata.uid, (*controller.owns, *controller.watches)),
+            children=self._children(controller, resource),
             related={need: await self._related(need) for need in needs.all()},
             metrics=self.store.metrics.get(key, {}),
             absent=frozenset(self.store.absent),
         )
         return controller.plan(resource, observed)
+
+    def _children(self, controller: Controller[Any], resource: Resource) -> tuple[Manifest, ...]:
+        """What carries the owner label; of a namespaced object only what lies beside it, since anyone may write labels."""
+        found = self.store.children(resource.metadata.uid, (*controller.owns, *controller.watches))
+        if not resource.namespaced:
+            return found
+        return tuple(each for each in found if each["metadata"].get("namespace") == resource.metadata.namespace)
 
     async def _related(self, need: Ref | Selector) -> tuple[Manifest, ...]:
         """What the store has of it. One object of a foreign kind is read live, since only what we made is watched."""
