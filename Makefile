@@ -23,7 +23,9 @@ down:            ## end what `up` started; nothing stays but the cache of built 
 status:          ## what runs, and where
 	$(PYTHON) hack/cluster status
 
+# Debian keeps the standard library's ensurepip in a package of its own.
 $(VENV)/.ready: requirements-dev.txt
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	touch $@
