@@ -1,4 +1,4 @@
-"""Command line of the agent: `watch` beside a training, `publish` alone when the message of a finished one was lost."""
+"""Command line of the agent: `watch` beside a training, `publish` when its message was lost, `sweep` for the artifact claim."""
 
 import argparse
 import logging
@@ -6,6 +6,7 @@ import sys
 
 from agent.metrics import PORT
 from agent.pod import read_pod
+from agent.sweep import read_order, sweep
 from agent.watch import publish_once, stop_on_signals, watch
 
 
@@ -13,15 +14,16 @@ def main() -> int:
     """Exit code 0 whenever a message was written, or none was due."""
     stopped = stop_on_signals()
     parser = argparse.ArgumentParser(prog="agent", description=__doc__)
-    parser.add_argument("mode", choices=("watch", "publish"))
+    parser.add_argument("mode", choices=("watch", "publish", "sweep"))
     parser.add_argument("--port", type=int, default=PORT, help="where watch serves metrics (default %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    pod = read_pod()
-    if arguments.mode == "watch":
-        watch(pod, stopped, arguments.port)
+    if arguments.mode == "sweep":
+        sweep(read_order(), stopped)
+    elif arguments.mode == "publish":
+        publish_once(read_pod())
     else:
-        publish_once(pod)
+        watch(read_pod(), stopped, arguments.port)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The three files in an output folder that mean something: noria.json, metrics.json and baseline.json."""
 
 import json
+import logging
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from agent.folder import opened_file
 
 FORMATS = ("safetensors", "torch-export", "onnx", "custom")
 MAX_CARD_BYTES = 16 << 20
+
+log = logging.getLogger("agent")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def read_card(directory: int, paths: Collection[str]) -> Card:
         format=_format(about.get("format"), paths),
         metrics=metrics,
         signature=_member(about, "signature", dict),
-        seed=_member(about, "seed", int),
+        seed=_seed(about),
         parameters={key: str(value) for key, value in (_member(about, "parameters", dict) or {}).items()},
         base_model=_member(about, "baseModel", str),
         has_baseline="baseline.json" in paths,
@@ -67,6 +70,15 @@ def _member(about: dict[str, Any], name: str, kind: type) -> Any:
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise InvalidOutput(f"noria.json: {name!r} must be of type {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def _seed(about: dict[str, Any]) -> int | None:
+    """The seed; one that the record cannot hold is left out, as no training fails for its lineage."""
+    seed: int | None = _member(about, "seed", int)
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        log.warning("noria.json: 'seed' is left out: it must lie between -2**63 and 2**63 - 1")
+        return None
+    return seed
 
 
 def _format(named: Any, paths: Collection[str]) -> str:

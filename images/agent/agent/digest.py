@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.errors import PublishError, ReadError
+from agent.errors import EmptyInput, PublishError, ReadError
 from agent.folder import Entry, entries, opened, opened_file
 
 MANIFEST = "manifest.json"
@@ -99,11 +99,16 @@ def input_digest(name: str, path: Path) -> str | None:
     """Digest of an input (a folder, or one file), or None, with the reason in the log, if it has none.
 
     Nothing is written. None for more than 50 GB, for links inside, and for what cannot be read: a training never fails
-    for its lineage.
+    for its lineage. EmptyInput for an empty folder: where a path does not exist, the kubelet makes one.
     """
     try:
         with opened(path.parent if path.is_file() else path) as directory:
             found = [Entry(path.name, path.stat().st_size)] if path.is_file() else entries(directory)
+            if not found:
+                raise EmptyInput(
+                    f"input {name!r} holds no file: correct the path in the uri of spec.inputs[name={name}], "
+                    "or write the data first, then train again"
+                )
             size = sum(entry.size for entry in found)
             if size > MAX_INPUT_BYTES:
                 log.warning(
@@ -111,6 +116,8 @@ def input_digest(name: str, path: Path) -> str | None:
                 )
                 return None
             return manifest(directory, found, f"input {name}").digest
+    except EmptyInput:
+        raise
     except (PublishError, OSError) as error:
         log.warning("input %s is not digested: %s", name, error)
         return None

@@ -13,6 +13,12 @@ class EmptyOutput(PublishError):
     reason = "EmptyOutput"
 
 
+class EmptyInput(PublishError):
+    """An input holds no file, so that the training has learned from nothing."""
+
+    reason = "EmptyInput"
+
+
 class UnsafeOutput(PublishError):
     """The output holds something that is not a plain file: a link, a device, a socket."""
 

@@ -18,7 +18,8 @@ log = logging.getLogger("agent")
 def publish(pod: Pod, inputs: Callable[[], Mapping[str, str | None]], steps: int | None) -> bytes:
     """Publishes the output of `pod` and returns the termination message that it has written.
 
-    `inputs` gives the digests of the inputs by name, asked for when the output is done; `steps` is the last step seen.
+    `inputs` gives the digests of the inputs by name, asked for when the output is done, or raises EmptyInput; `steps` is
+    the last step seen.
     """
     try:
         message = fitted(_published(pod, inputs, steps))

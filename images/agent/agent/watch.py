@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -52,8 +51,7 @@ def watch(pod: Pod, stopped: threading.Event, port: int = PORT) -> None:
 
 def publish_once(pod: Pod) -> None:
     """Publishes at once: for an attempt whose first message was lost."""
-    inputs: Mapping[str, str | None] = input_digests(pod)
-    publish(pod, lambda: inputs, _last_step(StepLog(pod.steps_file)))
+    publish(pod, lambda: input_digests(pod), _last_step(StepLog(pod.steps_file)))
 
 
 def _last_step(steps: StepLog) -> int | None:

@@ -204,3 +204,19 @@ def test_input_that_is_one_file(workplace: Workplace, tmp_path: Path) -> None:
     assert agent.digest.input_digest("train", file) == agent.digest.input_digest(
         "train", workplace.root / "input/train"
     )
+
+
+def test_an_empty_input_is_refused(workplace: Workplace) -> None:
+    workplace.write("model.onnx", b"x")
+    (workplace.root / "input/train/data.csv").unlink()
+    message = workplace.publish()
+    assert message["error"] == "EmptyInput"
+    assert "spec.inputs[name=train]" in message["message"]
+
+
+def test_a_seed_that_no_record_can_hold_is_left_out(workplace: Workplace) -> None:
+    workplace.write("model.onnx", b"x")
+    workplace.write("noria.json", json.dumps({"seed": 2**63}))
+    assert workplace.publish()["seed"] is None
+    workplace.write("noria.json", json.dumps({"seed": 2**63 - 1}))
+    assert workplace.publish()["seed"] == 2**63 - 1
