@@ -6,6 +6,7 @@ What a real API server does is tested against a real one; this fake knows just e
 import asyncio
 import copy
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,8 +29,10 @@ CALM_LOOKS = 25
 """After so many looks for time's sake alone that wrote nothing, nothing more is expected."""
 
 
-VARIABLE = ("Time", "Timestamp", "At", "since", "gpuSeconds", "resourceVersion", "eneration")
-"""Ends of the names of fields that tell when, how long or how often, which a crash may change."""
+VARIABLE = ("Time", "Timestamp", "At", "since", "gpuSeconds", "resourceVersion", "eneration", "noria.dev/applied")
+"""Ends of the names of fields that tell when, how long or how often, which a crash may change; and of the hash over them."""
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+"""A moment inside a text: what a pod is told may name one."""
 
 
 class Crash(BaseException):
@@ -153,6 +156,8 @@ def _without(live: Any, before: Any, now: Any) -> Any:
 def _timeless(value: Any) -> Any:
     if isinstance(value, list):
         return [_timeless(each) for each in value]
+    if isinstance(value, str):
+        return MOMENT.sub("a moment", value)
     if not isinstance(value, dict):
         return value
     return {key: _timeless(each) for key, each in value.items() if not key.endswith(VARIABLE)}

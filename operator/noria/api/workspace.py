@@ -36,6 +36,14 @@ class Quota(Model):
     """Pods that are not finished."""
 
 
+class Retention(Model):
+    """When artifacts go that nothing needs any more."""
+
+    interval_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 86400
+    """Seconds from one sweep of the claim to the next. A sweep removes the folders of attempts and checkpoints that no
+    TrainingJob, ModelVersion or served version needs any more. Default 86400 s, a day."""
+
+
 class Storage(Model):
     """The claim `noria-artifacts`, which holds inputs, checkpoints and models."""
 
@@ -45,6 +53,8 @@ class Storage(Model):
     """StorageClass; absent: the cluster's default. Fixed once the claim exists."""
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
     """ReadWriteOnce keeps all pods that use artifacts on one node. Default ReadWriteMany. Fixed once the claim exists."""
+    retention: Retention = Retention()
+    """When artifacts go that nothing needs any more."""
 
 
 class WorkspaceSpec(Model):
@@ -97,6 +107,23 @@ class WorkspaceSpec(Model):
     """Retain leaves the namespace with all models when the Workspace is deleted; Delete removes everything. Default Retain."""
 
 
+class RetentionStatus(Model):
+    """What became of the sweeps of the artifact claim."""
+
+    number: Annotated[int, Field(ge=0)] = 0
+    """Number of the newest sweep; its Job is named noria-sweep-<number>."""
+    state: Literal["Due", "Running"] | None = None
+    """Due: it begins at once; Running: its Job runs; absent: it has ended."""
+    last_sweep_time: str | None = None
+    """When the newest sweep ended."""
+    removed_folders: int | None = None
+    """Folders of attempts and checkpoints that it removed."""
+    freed_bytes: int | None = None
+    """Bytes that lay in them."""
+    message: str | None = None
+    """How it goes or went, and what could not be removed."""
+
+
 class WorkspaceStatus(Status):
     """What was found."""
 
@@ -104,6 +131,8 @@ class WorkspaceStatus(Status):
     """The namespace that was made."""
     used: dict[str, str] | None = None
     """What is requested of each bound of the quota, by resource name."""
+    retention: RetentionStatus | None = None
+    """How the artifact claim is kept free of what nothing needs; absent before the first sweep."""
 
 
 class Workspace(Resource):
@@ -147,4 +176,14 @@ class Workspace(Resource):
         return self.spec.namespace or self.metadata.name
 
 
-__all__ = ["Member", "Name", "Quota", "Storage", "Workspace", "WorkspaceSpec", "WorkspaceStatus"]
+__all__ = [
+    "Member",
+    "Name",
+    "Quota",
+    "Retention",
+    "RetentionStatus",
+    "Storage",
+    "Workspace",
+    "WorkspaceSpec",
+    "WorkspaceStatus",
+]

@@ -92,6 +92,12 @@ def pinned(live: Manifest) -> Manifest:
     return {key: value for key, value in live.items() if key != "status"} | {"metadata": kept}
 
 
+def claim_of(uri: str) -> tuple[str, str]:
+    """Claim and path of a pvc:// uri."""
+    claim, _, path = uri.removeprefix("pvc://").partition("/")
+    return claim, path.strip("/")
+
+
 POD_SECURITY: Manifest = {
     "runAsNonRoot": True,
     "runAsUser": USER,

@@ -9,6 +9,7 @@ from noria.plan.manifests import (
     SERVICE_ACCOUNT,
     canonical,
     child,
+    claim_of,
     digest,
     environment,
     owner_labels,
@@ -17,6 +18,8 @@ from noria.plan.manifests import (
 )
 
 MAIN, AGENT = "main", "agent"
+JOBS = "jobs"
+"""The artifact claim's folder of all jobs."""
 ATTEMPT, ROLE = "noria.dev/attempt", "noria.dev/role"
 POD_ANNOTATION = "noria.dev/pod"
 MASTER_PORT = 29500
@@ -35,9 +38,14 @@ def job_name(job: TrainingJob, attempt: int) -> str:
     return f"{job.metadata.name}-{attempt}"
 
 
+def folder_name(name: str, uid: str) -> str:
+    """Name of a job's folder in `jobs`; the uid keeps it apart from an earlier job of the same name."""
+    return f"{name}-{uid[:8]}"
+
+
 def folder(job: TrainingJob) -> str:
-    """The job's folder on the artifact claim; the uid keeps it apart from an earlier job of the same name."""
-    return f"jobs/{job.metadata.name}-{job.metadata.uid[:8]}"
+    """The job's folder on the artifact claim."""
+    return f"{JOBS}/{folder_name(job.metadata.name, job.metadata.uid)}"
 
 
 def artifact_uri(job: TrainingJob, attempt: int) -> str:
@@ -222,16 +230,10 @@ def _shared_mounts(job: TrainingJob) -> list[Manifest]:
         {"name": "run", "mountPath": "/noria/run"},
     ]
     for each in job.spec.inputs:
-        claim, path = _claim(each.uri)
+        claim, path = claim_of(each.uri)
         mount = {"name": _volume(claim), "mountPath": f"/noria/input/{each.name}", "readOnly": True}
         mounts.append(mount | ({"subPath": path} if path else {}))
     return mounts
-
-
-def _claim(uri: str) -> tuple[str, str]:
-    """Claim and path of a pvc:// uri."""
-    claim, _, path = uri.removeprefix("pvc://").partition("/")
-    return claim, path.strip("/")
 
 
 def _volume(claim: str) -> str:
@@ -239,7 +241,7 @@ def _volume(claim: str) -> str:
 
 
 def _volumes(job: TrainingJob) -> list[Manifest]:
-    claims = {_volume(claim): claim for claim, _ in (_claim(each.uri) for each in job.spec.inputs)} | {
+    claims = {_volume(claim): claim for claim, _ in (claim_of(each.uri) for each in job.spec.inputs)} | {
         "artifacts": ARTIFACT_CLAIM
     }
     told = {
@@ -251,9 +253,14 @@ def _volumes(job: TrainingJob) -> list[Manifest]:
         {"name": "run", "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
-        *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in sorted(claims.items())),
+        *({"name": name, "persistentVolumeClaim": _source(claim)} for name, claim in sorted(claims.items())),
     ]
     return volumes + ([{"name": "code", "configMap": {"name": code_name(job)}}] if job.spec.code else [])
+
+
+def _source(claim: str) -> Manifest:
+    """Of a claim that is only read the volume is read only: a path that is not there is told, where else the kubelet makes it."""
+    return {"claimName": claim} | ({} if claim == ARTIFACT_CLAIM else {"readOnly": True})
 
 
 def _contract_environment(job: TrainingJob) -> list[Manifest]:

@@ -5,8 +5,11 @@ would take it with the Workspace. The owner label stands for it. Grants go with 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from noria.api.workspace import Workspace, WorkspaceStatus
+from noria.api.meta import Condition
+from noria.api.workspace import RetentionStatus, Workspace, WorkspaceStatus
+from noria.plan import retention
 from noria.plan.conditions import condition
 from noria.plan.contract import Controller, Event, Manifest, Needs, Observed, Plan, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM, SERVICE_ACCOUNT, child, digest
@@ -16,12 +19,15 @@ RBAC_GROUP = "rbac.authorization.k8s.io"
 
 
 def needs(workspace: Workspace, settings: Settings) -> Needs:
-    """Nothing beside its own children."""
-    return Needs()
+    """Nothing beside its own children; but what may need an artifact when a sweep is due, and only then: at other times
+    no change of a TrainingJob has the Workspace planned anew."""
+    due = workspace.status.retention and workspace.status.retention.state == "Due"
+    return Needs(selectors=retention.selectors(workspace)) if due else Needs()
 
 
 def plan(workspace: Workspace, observed: Observed) -> Plan:
     """What should be for one Workspace."""
+    observed = replace(observed, children=tuple(each for each in observed.children if _inside(workspace, each)))
     live = {each["kind"]: each for each in observed.children}
     namespace, claim = live.get("Namespace"), live.get("PersistentVolumeClaim")
     if namespace and namespace["metadata"].get("deletionTimestamp"):
@@ -32,8 +38,11 @@ def plan(workspace: Workspace, observed: Observed) -> Plan:
             "NamespaceTerminating",
             f"namespace {workspace.namespace} is being deleted; it is made anew afterwards",
         )
-        return Plan(status=_status(workspace, live, ready), requeue_after=5)
-    if claim and claim.get("status", {}).get("phase") == "Lost":
+        stopped = retention.step(workspace, observed, usable=False)
+        return Plan(status=_status(workspace, live, ready, stopped.status), requeue_after=5)
+    phase = claim.get("status", {}).get("phase") if claim else None
+    swept = retention.step(workspace, observed, usable=bool(namespace) and phase == "Bound")
+    if phase == "Lost":
         ready = condition(
             observed,
             "Ready",
@@ -48,12 +57,24 @@ def plan(workspace: Workspace, observed: Observed) -> Plan:
     events: tuple[Event, ...] = ()
     if ready.status == "True" and not any(each.status == "True" for each in workspace.status.conditions):
         events = (Event("Normal", "Provisioned", ready.message, str(workspace.metadata.generation)),)
-    return Plan(status=_status(workspace, live, ready), children=tuple(_children(workspace, observed)), events=events)
+    return Plan(
+        status=_status(workspace, live, ready, swept.status),
+        children=(*_children(workspace, observed), *swept.children),
+        events=(*events, *swept.events),
+        requeue_after=swept.wait,
+    )
 
 
-def _status(workspace: Workspace, live: dict[str, Manifest], ready: object) -> WorkspaceStatus:
+def _inside(workspace: Workspace, live: Manifest) -> bool:
+    """Whether it lies in the workspace's own namespace: anyone may write labels elsewhere."""
+    return bool(live["kind"] == "Namespace" or live["metadata"].get("namespace") == workspace.namespace)
+
+
+def _status(
+    workspace: Workspace, live: dict[str, Manifest], ready: Condition, swept: RetentionStatus | None
+) -> WorkspaceStatus:
     used = live.get("ResourceQuota", {}).get("status", {}).get("used") or None
-    return WorkspaceStatus.model_validate({"namespace": workspace.namespace, "used": used, "conditions": [ready]})
+    return WorkspaceStatus(namespace=workspace.namespace, used=used, conditions=[ready], retention=swept)
 
 
 def _children(workspace: Workspace, observed: Observed) -> Iterator[Manifest]:
@@ -118,8 +139,8 @@ def _isolation(settings: Settings) -> Manifest:
 
 CONTROLLER = Controller(
     resource=Workspace,
-    owns=("RoleBinding", "ResourceQuota", "LimitRange", "NetworkPolicy"),
-    watches=("Namespace", "PersistentVolumeClaim", "ServiceAccount"),
+    owns=("RoleBinding", "ResourceQuota", "LimitRange", "NetworkPolicy", "Job"),
+    watches=("Namespace", "PersistentVolumeClaim", "ServiceAccount", "Pod", "Event"),
     needs=needs,
     plan=plan,
     owned_by_label=True,
