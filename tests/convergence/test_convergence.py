@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from noria.plan.contract import Settings
+from noria.plan.contract import KINDS, Settings
 from noria.plan.controllers import CONTROLLERS
 from noria.runtime.store import ref_of
 
@@ -140,3 +140,74 @@ def test_two_trainings_that_end_together_get_two_versions(late: bool, case_type:
     writes = check(trainings(case_type, 2), late)
     created = sorted(each for each in writes if each.startswith("create ModelVersion"))
     assert created == ["create ModelVersion digits-1", "create ModelVersion digits-2"]
+
+
+WORKSPACE = {
+    "apiVersion": "noria.dev/v1alpha1",
+    "kind": "Workspace",
+    "metadata": {"name": "vision"},
+    "spec": {"isolation": "None"},
+}
+
+
+def retained(kind: str, name: str, namespace: str | None = "vision", workspace: str = "vision", **rest: Any) -> Any:
+    """What a Workspace that is no more left behind, under its uid."""
+    labels = {"app.kubernetes.io/managed-by": "noria", "noria.dev/owner-kind": "Workspace"}
+    labels |= {"noria.dev/owner-name": workspace, "noria.dev/owner-uid": "00000000-0000-4000-8000-0000000000ff"}
+    metadata = {"name": name, "labels": labels} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata, **rest}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_a_workspace_made_again_takes_back_what_it_retained_and_drops_the_rest(late: bool, case_type: Any) -> None:
+    retaken = [retained("Namespace", "vision", None), retained("PersistentVolumeClaim", "noria-artifacts")]
+    dropped = [retained("NetworkPolicy", "noria-isolation"), retained("ResourceQuota", "noria")]
+    others = [
+        retained("NetworkPolicy", "of-another", workspace="other"),
+        retained("NetworkPolicy", "elsewhere", namespace="other"),
+    ]
+    objects = [WORKSPACE, *retaken, *dropped, *others]
+    case = case_type(objects=objects, settings=SETTINGS, controllers=CONTROLLERS)
+    check(case, late)
+    server = case.serve()
+    case.run(server, late)
+    assert not {ref_of(each) for each in dropped} & server.objects.keys()
+    assert {ref_of(each) for each in others} <= server.objects.keys()
+    (uid,) = (each["metadata"]["uid"] for ref, each in server.objects.items() if ref.kind == "Workspace")
+    for each in retaken:
+        assert server.objects[ref_of(each)]["metadata"]["labels"]["noria.dev/owner-uid"] == uid
+
+
+def sweeping(server: Any) -> None:
+    """A claim that is bound, and a first sweep that removes something."""
+    for ref, live in list(server.objects.items()):
+        if ref.kind == "PersistentVolumeClaim":
+            server.seed(live | {"status": {"phase": "Bound"}})
+        if ref.name == "noria-sweep-1" and ref.kind == "Job" and not live.get("status"):
+            now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            told = {"removed": 3, "bytes": 12, "kept": 1, "failed": []}
+            ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
+            metadata = {"name": f"{ref.name}-0", "namespace": ref.namespace}
+            metadata["labels"] = live["spec"]["template"]["metadata"]["labels"]
+            metadata["ownerReferences"] = [{"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"]}]
+            status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
+            server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
+            complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]
+            server.seed(live | {"status": {"conditions": complete, "completionTime": now}})
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_a_claim_is_swept_once_an_interval_and_told_once(late: bool, case_type: Any) -> None:
+    case = case_type(objects=[WORKSPACE], settings=SETTINGS, world=sweeping, controllers=CONTROLLERS)
+    writes = check(case, late)
+    assert [each for each in writes if each.startswith("apply Job")] == [
+        "apply Job noria-sweep-1",
+        "apply Job noria-sweep-2",
+    ]
+    assert "delete Job noria-sweep-1" in writes
+    server = case.serve()
+    case.run(server, late)
+    told = [
+        each["message"] for ref, each in server.objects.items() if ref.kind == "Event" and each["reason"] == "Swept"
+    ]
+    assert told == ["removed 3 folders with 12 bytes, kept 1 on claim noria-artifacts"]

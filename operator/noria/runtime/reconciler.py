@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from noria.api.meta import API_VERSION, Resource
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
-from noria.plan.manifests import OWNER_UID
+from noria.plan.manifests import OWNER_NAME, OWNER_UID
 from noria.runtime import report
 from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound, Refused
 from noria.runtime.diff import contains, stamped
@@ -138,10 +138,19 @@ class Reconciler:
     async def _prune(self, controller: Controller[Any], resource: Resource, plan: Plan) -> None:
         """Delete what is proven ours and is no longer planned."""
         uid, planned = resource.metadata.uid, {ref_of(child) for child in plan.children}
-        for live in self.store.children(uid, controller.owns):
+        for live in (*self.store.children(uid, controller.owns), *self._retained(controller, resource, planned)):
             proven = _referenced(live, uid) or controller.owned_by_label
             if proven and ref_of(live) not in planned and "deletionTimestamp" not in live["metadata"]:
                 await self._delete(live)
+
+    def _retained(self, controller: Controller[Any], resource: Resource, planned: set[Ref]) -> list[Manifest]:
+        """What an earlier object of this name retained, beside what is planned: it bears the earlier uid."""
+        if not controller.owned_by_label:
+            return []
+        places, key = {ref.namespace for ref in planned}, _key(resource)
+        named = (Selector(kind, place, OWNER_NAME, key.name) for kind in controller.owns for place in places)
+        found = (each for selector in named for each in self.store.select(selector))
+        return [each for each in found if owner_of(each) == key and not _claimed(each, resource.metadata.uid)]
 
     async def _delete(self, live: Manifest) -> None:
         with suppress(NotFound, Conflict):
