@@ -1,8 +1,9 @@
-"""The command `noria`: run the operator, or render the CRDs."""
+"""The command `noria`: run the operator, render the CRDs, or replay the past of an Endpoint."""
 
 import argparse
 import asyncio
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -16,14 +17,42 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="run the operator against the cluster of the pod, or of KUBECONFIG")
     run.add_argument("--config", type=Path, required=True, help="YAML file with the administrator's settings")
     run.add_argument("--port", type=int, default=8080, help="port of /healthz and /metrics (default 8080)")
+    run.add_argument(
+        "--alerts-token", type=Path, help="file with the bearer token of /alerts; without it the path answers 404"
+    )
     crds = commands.add_parser("crds", help="render the CustomResourceDefinitions into a folder")
     crds.add_argument("folder", type=Path)
     crds.add_argument("--check", action="store_true", help="write nothing; end with 1 if a file differs")
+    replay = commands.add_parser("replay", help="what an Endpoint's loop would have done, by what Prometheus recorded")
+    replay.add_argument("endpoint", help="name of the Endpoint")
+    replay.add_argument("-n", "--namespace", required=True)
+    replay.add_argument("--prometheus", required=True, metavar="URL")
+    replay.add_argument("--hours", type=float, default=6.0, help="how far to look back (default 6)")
+    replay.add_argument("--step", type=int, default=15, metavar="SECONDS", help="between two evaluations (default 15)")
+    replay.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        type=_threshold,
+        metavar="SIGNAL=VALUE",
+        help="try another threshold",
+    )
+    replay.add_argument(
+        "--cycle",
+        type=int,
+        default=600,
+        metavar="SECONDS",
+        help="how long a training and its rollout are taken to last (default 600)",
+    )
     given = parser.parse_args(arguments)
-    return _run(given.config, given.port) if given.command == "run" else _crds(given.folder, given.check)
+    if given.command == "run":
+        return _run(given.config, given.port, given.alerts_token)
+    if given.command == "replay":
+        return asyncio.run(_replay(given))
+    return _crds(given.folder, given.check)
 
 
-def _run(config: Path, port: int) -> int:
+def _run(config: Path, port: int, alerts_token: Path | None) -> int:
     from noria.plan.contract import Settings
     from noria.runtime import logs, process
 
@@ -33,7 +62,34 @@ def _run(config: Path, port: int) -> int:
     except (OSError, yaml.YAMLError, ValidationError) as error:
         print(f"noria: settings in {config}: {error}", file=sys.stderr)
         return 2
-    asyncio.run(process.run(settings, port))
+    asyncio.run(process.run(settings, port, alerts_token))
+    return 0
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    return name, float(value)
+
+
+async def _replay(given: argparse.Namespace) -> int:
+    from noria.runtime.cluster import ApiError
+    from noria.runtime.history import NoHistory, replayed
+
+    happenings = replayed(
+        given.namespace,
+        given.endpoint,
+        given.prometheus,
+        since=timedelta(hours=given.hours),
+        step=timedelta(seconds=given.step),
+        thresholds=dict(given.threshold),
+        cycle_seconds=given.cycle,
+    )
+    try:
+        async for each in happenings:
+            print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.what}")
+    except (ApiError, NoHistory, KeyError) as error:
+        print(f"noria: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 1
     return 0
 
 

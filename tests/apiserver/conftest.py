@@ -267,7 +267,12 @@ def start(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Callable[...,
 
     def operator(user: str = "first", lease_namespace: str = "default", **settings: Any) -> Running:
         name = f"{user}-{len(started)}"
-        fixed = {"agentImage": "agent:1", "trainerImage": "trainer:1", "servingRuntime": "noria-server"}
+        fixed = {
+            "agentImage": "agent:1",
+            "trainerImage": "trainer:1",
+            "servingRuntime": "noria-server",
+            "serverImage": "server:1",
+        }
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(fixed | settings))
         port = _free_ports(1)[0]
         environment = os.environ | {

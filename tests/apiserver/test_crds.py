@@ -48,6 +48,36 @@ def modelversion(name: str = "digits-1", **spec: Any) -> Manifest:
     }
 
 
+def wheel(**spec: Any) -> Manifest:
+    """An Endpoint with everything that turns; `spec` replaces parts of it."""
+    drift = {"name": "drift", "type": "DataDrift", "threshold": 0.2}
+    turning = {
+        "model": {"name": "digits", "track": "Latest"},
+        "monitoring": {"signals": [drift]},
+        "retrain": {"signals": ["drift"], "template": {"recipe": {"name": "classifier"}}},
+        "gate": {"test": "pvc://noria-artifacts/held-out", "metrics": [{"name": "accuracy", "minEffect": 0.01}]},
+        "rollout": {
+            "mirror": {"percent": 50},
+            "steps": [{"weight": 10}, {"weight": 50}],
+            "gates": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}],
+        },
+    }
+    return endpoint(**(turning | spec))
+
+
+def signal(**fields: Any) -> Manifest:
+    """An Endpoint that watches one signal."""
+    return endpoint(
+        model={"name": "m", "version": 1},
+        monitoring={"signals": [{"name": "x", "type": "DataDrift", "threshold": 0.2} | fields]},
+    )
+
+
+def online(**fields: Any) -> Manifest:
+    """An Endpoint with one online gate."""
+    return wheel(rollout={"gates": [{"name": "x", "type": "ErrorRate", "limit": 0.01} | fields]})
+
+
 def named(manifest: Manifest, name: str) -> Manifest:
     return manifest | {"metadata": manifest["metadata"] | {"name": name}}
 
@@ -57,6 +87,9 @@ GOOD = {
     "image": trainingjob(image="ghcr.io/acme/train:1", command=["python3", "x.py"], nodes=2, gpusPerNode=8),
     "workspace": workspace(quota={"cpu": 16, "memory": "64Gi"}, members=[{"name": "ada"}]),
     "endpoint": endpoint(model={"name": "digits", "track": "Latest"}),
+    "a wheel": wheel(),
+    "a latency signal": signal(type="Latency", quantile=0.99),
+    "a signal of one's own": signal(type="Custom", query="max(x)", fires="Below"),
     "modelversion": modelversion(),
     "modelversion from a hub": modelversion(uri="hf://acme/small", digest="sha256:" + "a" * 64),
 }
@@ -97,6 +130,71 @@ BAD: dict[str, tuple[Manifest, str]] = {
         "greater than or equal to 1",
     ),
     "an endpoint's name too long": (endpoint("a" * 31, model={"name": "m", "version": 1}), "at most 30 characters"),
+    "a threshold of zero": (signal(threshold=0), "must be above zero"),
+    "a signal of no type": (signal(type="Vibes"), "Unsupported value"),
+    "performance without a metric": (signal(type="Performance"), "metric belongs to type Performance"),
+    "a metric of no performance": (signal(metric="f1"), "metric belongs to type Performance"),
+    "latency without a quantile": (signal(type="Latency"), "quantile belongs to type Latency"),
+    "a quantile above one": (signal(type="Latency", quantile=99), "must lie between 0 and 1"),
+    "a custom signal without a side": (signal(type="Custom", query="x"), "needs both"),
+    "a query of no custom signal": (signal(query="x"), "belong to type Custom"),
+    "two signals of one name": (
+        endpoint(
+            model={"name": "m", "version": 1},
+            monitoring={"signals": [{"name": "x", "type": "DataDrift", "threshold": 0.2}] * 2},
+        ),
+        "Duplicate value",
+    ),
+    "retrain on a signal that is not there": (
+        wheel(retrain={"signals": ["nope"], "template": {"recipe": {"name": "classifier"}}}),
+        "must name signals of monitoring.signals",
+    ),
+    "retrain without signals to watch": (wheel(monitoring={}), "must name signals of monitoring.signals"),
+    "retrain of a pinned version": (wheel(model={"name": "digits", "version": 1}), "retrain needs model.track: Latest"),
+    "retrain of another model": (
+        wheel(
+            retrain={"signals": ["drift"], "template": {"recipe": {"name": "classifier"}, "output": {"model": "other"}}}
+        ),
+        "must be model.name",
+    ),
+    "retrain on another workspace's data": (
+        wheel(
+            retrain={
+                "signals": ["drift"],
+                "template": {
+                    "recipe": {"name": "classifier"},
+                    "inputs": [{"name": "train", "uri": "pvc://finance/noria-artifacts/../x"}],
+                },
+            }
+        ),
+        "must not contain '..'",
+    ),
+    "retrain with an unsafe template": (
+        wheel(retrain={"signals": ["drift"], "template": {"image": "x", "hostNetwork": True}}),
+        "unknown field",
+    ),
+    "a gate on no metric": (wheel(gate={"test": "pvc://a/b", "metrics": []}), "at least 1 items"),
+    "a gate on a metric nobody computes": (
+        wheel(gate={"test": "pvc://a/b", "metrics": [{"name": "bleu"}]}),
+        "Unsupported value",
+    ),
+    "a negative effect": (
+        wheel(gate={"test": "pvc://a/b", "metrics": [{"name": "accuracy", "minEffect": -0.1}]}),
+        "must not be negative",
+    ),
+    "slices without a limit": (
+        wheel(gate={"test": "pvc://a/b", "metrics": [{"name": "accuracy"}], "slices": {"columns": ["site"]}}),
+        "set maxDrop, maxGap or both",
+    ),
+    "steps that do not increase": (wheel(rollout={"steps": [{"weight": 50}, {"weight": 10}]}), "must increase"),
+    "a step twice": (wheel(rollout={"steps": [{"weight": 50}, {"weight": 50}]}), "must increase"),
+    "a step of everything": (wheel(rollout={"steps": [{"weight": 100}]}), "less than or equal to 99"),
+    "an online gate without a bound": (
+        wheel(rollout={"gates": [{"name": "x", "type": "ErrorRate"}]}),
+        "set limit, tolerance or both",
+    ),
+    "an online gate on performance of nothing": (online(type="Performance"), "metric belongs to type Performance"),
+    "an online query of no custom gate": (online(query="x"), "query belongs to type Custom"),
     "a namespace of the cluster": (workspace("kube-system"), "namespace of the cluster"),
     "a namespace of the cluster by name": (workspace(namespace="default"), "belongs to the cluster"),
     "a role that does not exist": (workspace(members=[{"name": "ada", "role": "Root"}]), "Unsupported value"),

@@ -80,6 +80,14 @@ class Server(Cluster):
             raise Conflict(409, "Conflict", "the object has been modified", ref_of(manifest).name)
         return self._wrote("status", ref_of(manifest), live | {"status": copy.deepcopy(manifest["status"])})
 
+    async def unannotate(self, manifest: Manifest, annotations: Iterable[str]) -> Manifest:
+        live = copy.deepcopy(self._live(ref_of(manifest)))
+        if live["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "the object has been modified", ref_of(manifest).name)
+        for each in annotations:
+            live["metadata"]["annotations"].pop(each, None)
+        return self._wrote("unannotate", ref_of(manifest), live)
+
     async def delete(self, manifest: Manifest) -> Manifest:
         ref, live = ref_of(manifest), self._live(ref_of(manifest))
         if live["metadata"]["uid"] != manifest["metadata"]["uid"]:

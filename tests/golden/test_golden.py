@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from noria.plan.contract import Observed, Plan, Ref, Selector, Settings
+from noria.plan import promql
+from noria.plan.contract import Answer, Observed, Plan, Query, Ref, Row, Selector, Settings
 from noria.plan.controllers import CONTROLLERS
 
 HERE = Path(__file__).parent
@@ -38,9 +39,26 @@ def read_observed(path: Path) -> Observed:
         now=document["now"],
         children=tuple(document.get("children", [])),
         related=related,
-        metrics=document.get("metrics", {}),
-        absent=frozenset(document.get("absent", [])),
+        answers={read_query(each): read_answer(each) for each in document.get("answers", [])},
+        absent=frozenset(document.get("absent", ["PodMonitor", "PrometheusRule"])),
     )
+
+
+def read_query(answer: dict[str, Any]) -> Query:
+    """A query by the builder and its arguments, as `feature_psi(3600)`, or in PromQL for one of the user's own."""
+    if "promql" in answer:
+        return Query(answer["promql"], answer.get("label", ""))
+    ((name, arguments),) = answer["ask"].items()
+    return Query(getattr(promql, name)(**arguments), "modelendpoint")
+
+
+def read_answer(answer: dict[str, Any]) -> Answer:
+    """Rows as lists of labels and value, or an error."""
+    rows = tuple(
+        Row({k: str(v) for k, v in each.items() if k != "value"}, float(each["value"]))
+        for each in answer.get("rows", [])
+    )
+    return Answer(rows, answer.get("error"))
 
 
 def render(plan: Plan) -> str:
@@ -51,6 +69,7 @@ def render(plan: Plan) -> str:
         "creates": list(plan.creates),
         "events": [" ".join((event.type, event.reason, f"[{event.cycle}]", event.message)) for event in plan.events],
         "requeueAfter": plan.requeue_after,
+        "clearAnnotations": list(plan.clear_annotations),
         "deleteSelf": plan.delete_self or None,
     }
     filled = {key: value for key, value in document.items() if value not in ([], None)}

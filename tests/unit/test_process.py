@@ -12,9 +12,8 @@ import pytest
 from noria.plan.contract import Ref, Settings
 from noria.runtime.cluster import ApiError, Conflict, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator
-from noria.runtime.prometheus import read
 
-SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s")
+SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
 KEY = Ref("TrainingJob", "n", "a")
 
 
@@ -86,16 +85,3 @@ def test_the_process_loads_no_synchronous_client_and_no_torch() -> None:
     assert "kubernetes.aio" in loaded
     assert not [each for each in loaded if each.startswith("kubernetes.") and not each.startswith("kubernetes.aio")]
     assert not {"torch", "transformers", "kserve", "numpy"} & set(loaded)
-
-
-def test_progress_is_read_by_training_and_of_the_newest_attempt() -> None:
-    def series(value: str, **labels: str) -> Any:
-        return {"metric": {"__name__": "noria_training_step", "namespace": "n"} | labels, "value": [0, value]}
-
-    found = [
-        series("9", trainingjob="a", attempt="2"),
-        series("5", trainingjob="a", attempt="10"),
-        series("NaN", trainingjob="b"),
-        series("1"),
-    ]
-    assert read({"data": {"result": found}}) == {KEY: {"noria_training_step": 5.0}}

@@ -1,11 +1,14 @@
 """Endpoint: which model is served under one address, and how its versions follow one another."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from noria.api.meta import Column, Model, Resource, Status, rules
+from noria.api.cycle import Cycle, RetrainStatus, SignalStatus
+from noria.api.meta import Column, Model, Resource, Status, map_list, rules
+from noria.api.monitoring import Monitoring, Retrain
 from noria.api.pod import Name, Placement, PullSecrets, Resources
+from noria.api.rollout import Gate, Rollout
 
 
 class ModelReference(Model):
@@ -40,22 +43,44 @@ class Predictor(Model):
     """Names of Secrets for private registries."""
 
 
-class Rollout(Model):
-    """How traffic moves to a new version."""
-
-    drain_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
-    """Seconds for which the old version goes on running after the gateway has accepted the new route. Default 15."""
-
-
 class EndpointSpec(Model):
-    """What is served, and how."""
+    """What is served, and how; what is watched, and what follows from it."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": rules(
+            (
+                "!has(self.retrain) || has(self.model.track)",
+                "retrain needs model.track: Latest, or what it trains would never be served",
+            ),
+            (
+                "!has(self.retrain) || has(self.monitoring.signals) && "
+                "self.retrain.signals.all(name, self.monitoring.signals.exists(each, each.name == name))",
+                "retrain.signals must name signals of monitoring.signals",
+            ),
+            (
+                "!has(self.retrain) || !has(self.retrain.template.output) || "
+                "!has(self.retrain.template.output.model) || self.retrain.template.output.model == self.model.name",
+                "retrain.template.output.model must be model.name, or be left out",
+            ),
+            (
+                "!has(self.retrain) || !has(self.retrain.template.suspend) || !self.retrain.template.suspend",
+                "retrain.template cannot be suspended; retrain.frozen stops the loop",
+            ),
+        )
+    }
 
     model: ModelReference
     """Which model, which version."""
     predictor: Predictor = Predictor()
     """The pods that serve it."""
+    gate: Gate | None = None
+    """The offline gate that every new version must pass before it is started beside a served one."""
     rollout: Rollout = Rollout()
     """How traffic moves to a new version."""
+    monitoring: Monitoring = Monitoring()
+    """What is watched."""
+    retrain: Retrain | None = None
+    """When a training is set off, and which."""
 
 
 class Served(Model):
@@ -67,6 +92,8 @@ class Served(Model):
     """Name of its InferenceService."""
     since: str
     """When it came into this place (RFC 3339)."""
+    until: str | None = None
+    """Of a retiring version: when it goes."""
 
 
 class Replicas(Model):
@@ -87,10 +114,28 @@ class EndpointStatus(Status):
     """The version that has the traffic."""
     next: Served | None = None
     """The version that is being started."""
-    retiring: Served | None = None
-    """The version that had the traffic and finishes its requests."""
+    retiring: list[Served] = []
+    """Versions that had traffic: they finish their requests; the one before stays warm for a rollback."""
+    cycle: Cycle | None = None
+    """The change of version that is in flight."""
+    cycles: int = 0
+    """How many have begun so far."""
+    history: Annotated[list[Cycle], Field(json_schema_extra=map_list("number"))] = []
+    """The newest ten that are over, the newest first."""
+    rejected: list[str] = []
+    """InferenceServices of versions newer than the served one that did not earn the traffic; annotation noria.dev/retry lets one try again."""
+    signals: Annotated[list[SignalStatus], Field(json_schema_extra=map_list("name"))] = []
+    """What is watched, as it is now."""
+    worst_signal: str | None = None
+    """The signal that is worst, in one line."""
+    retrain: RetrainStatus | None = None
+    """Whether a signal may set off a training."""
     replicas: Replicas | None = None
     """Pods of the current version."""
+
+    def manifest(self) -> dict[str, Any]:
+        """Without empty lists, of which an Endpoint that does nothing special has many."""
+        return {key: value for key, value in super().manifest().items() if value != []}
 
 
 class Endpoint(Resource):
@@ -104,6 +149,8 @@ class Endpoint(Resource):
         Column("Status", ".status.conditions[?(@.type=='Ready')].reason"),
         Column("Current", ".status.current.version"),
         Column("Next", ".status.next.version"),
+        Column("Stage", ".status.cycle.stage"),
+        Column("Signal", ".status.worstSignal"),
         Column("Ready", ".status.replicas.ready", "integer"),
         Column("URL", ".status.url"),
         Column("Age", ".metadata.creationTimestamp", "date"),

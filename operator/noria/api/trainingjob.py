@@ -8,6 +8,22 @@ from noria.api.meta import Column, Model, Resource, Status, map_list, rules
 from noria.api.modelversion import NO_PARENTS
 from noria.api.pod import RESERVED_PATHS, EnvVars, Name, Path, Placement, PullSecrets, Resources
 
+InputUri = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=rules(
+            (
+                "self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^ ]*)?$')",
+                "uri must be pvc://CLAIM/PATH with a claim of this namespace; other schemes are not read yet",
+            ),
+            NO_PARENTS,
+        ),
+    ),
+]
+"""`pvc://CLAIM/PATH`, a claim of the same namespace."""
+
 
 class Recipe(Model):
     """A training that Noria's trainer image knows."""
@@ -23,20 +39,7 @@ class Input(Model):
 
     name: Annotated[Name, Field(max_length=40)]
     """Name; the data lies at /noria/input/<name>."""
-    uri: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=1024,
-            json_schema_extra=rules(
-                (
-                    "self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^ ]*)?$')",
-                    "uri must be pvc://CLAIM/PATH with a claim of this namespace; other schemes are not read yet",
-                ),
-                NO_PARENTS,
-            ),
-        ),
-    ]
+    uri: InputUri
     """Where it lies: pvc://CLAIM/PATH, a claim of the same namespace."""
 
 

@@ -1,14 +1,16 @@
 """What became of a TrainingJob's attempts: their Jobs and pods, judged by cause, and what the agent said of them."""
 
+import math
 from datetime import datetime
 
 from noria.api.trainingjob import Attempt, Progress, TrainingJob
 from noria.plan import causes, training
-from noria.plan.contract import Event, Manifest, Observed
+from noria.plan.contract import Answer, Event, Manifest, Observed, Query
 from noria.plan.manifests import moment, rfc3339
 from noria.plan.modelversion import Published, read
 
 DISRUPTION_BACKOFF_CAP, FAILURE_BACKOFF_CAP = 300, 600
+PROGRESS = Query('{__name__=~"noria_training_.+"}', "trainingjob")
 
 
 def judged(job: TrainingJob, observed: Observed, stopped: str | None) -> list[Attempt]:
@@ -157,7 +159,13 @@ def refusals(job: TrainingJob, observed: Observed, attempt: int) -> list[Manifes
 
 def progress(observed: Observed) -> Progress | None:
     """How far the training is, as its numbers in Prometheus tell; None without them."""
-    values = observed.metrics
+    rows = observed.answers.get(PROGRESS, Answer()).rows
+    newest = max((int(row.labels.get("attempt", 0)) for row in rows), default=0)
+    values = {
+        row.labels["__name__"]: row.value
+        for row in rows
+        if int(row.labels.get("attempt", 0)) == newest and math.isfinite(row.value)
+    }
     if "noria_training_step" not in values:
         return None
     step, total = int(values["noria_training_step"]), int(values.get("noria_training_steps", 0)) or None

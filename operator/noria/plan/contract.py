@@ -44,6 +44,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
         Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"),
         Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices"),
+        Kind("PrometheusRule", "monitoring.coreos.com/v1", "prometheusrules"),
+        Kind("PodMonitor", "monitoring.coreos.com/v1", "podmonitors"),
         Kind("HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes"),
     )
 }
@@ -66,14 +68,39 @@ class Selector(NamedTuple):
     value: str = ""
 
 
+class Query(NamedTuple):
+    """A question to Prometheus, asked again and again while somebody needs it."""
+
+    promql: str
+    label: str = ""
+    """Of a query that answers for all objects at once: the label that names the object, beside label `namespace`.
+    Empty: the whole answer is for the object that asks."""
+
+
+class Row(NamedTuple):
+    """One element of the instant vector that answers a query; a scalar is a row without labels."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Prometheus said last: rows, or why there are none."""
+
+    rows: tuple[Row, ...] = ()
+    error: str | None = None
+
+
 @dataclass(frozen=True)
 class Needs:
-    """What a plan must see beside its own children. Answers stand in `Observed.related` under the same key."""
+    """What a plan must see beside its own children. Answers stand in `Observed.related` and `Observed.answers`."""
 
     refs: tuple[Ref, ...] = ()
     selectors: tuple[Selector, ...] = ()
+    queries: tuple[Query, ...] = ()
 
-    def all(self) -> tuple[Ref | Selector, ...]:
+    def objects(self) -> tuple[Ref | Selector, ...]:
         """Refs and selectors together."""
         return (*self.refs, *self.selectors)
 
@@ -87,16 +114,22 @@ class Settings(Model):
     """Image of the recipes."""
     serving_runtime: str
     """Name of the ClusterServingRuntime of Noria's own server."""
+    server_image: str
+    """Image of Noria's own server, which scores models too."""
     gateway_name: str = ""
     """Gateway that HTTPRoutes attach to; empty: no route is made and the InferenceService's own address is shown."""
     gateway_namespace: str = ""
     """Namespace of that Gateway."""
+    gateway_mirrors: bool = False
+    """Whether that Gateway honours RequestMirror filters. One that does not may answer 500 to every request of such a route."""
     domain: str = "noria.internal"
     """An Endpoint answers to <name>.<namespace>.<domain>."""
     ingress_namespaces: list[str] = []
     """Namespaces whose pods may reach those of an isolated Workspace: the gateway's data plane, Prometheus."""
     prometheus_url: str = ""
-    """Where progress is read from; empty: no progress is shown."""
+    """Where progress and signals are read from; empty: no progress is shown, and every signal is Unknown."""
+    evaluation_seconds: int = 10
+    """Seconds between two evaluations of what is asked of Prometheus."""
     namespaces: list[str] = []
     """If not empty, only these are watched, and Workspaces are left alone."""
 
@@ -111,8 +144,8 @@ class Observed:
     """Live objects of the kinds in `owns` and `watches` that carry our owner label, sorted by kind and name."""
     related: Mapping[Ref | Selector, tuple[Manifest, ...]] = field(default_factory=dict)
     """Live objects for each of the needs; empty where nothing matches."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Newest values from Prometheus for this object by metric name; empty without Prometheus."""
+    answers: Mapping[Query, Answer] = field(default_factory=dict)
+    """Newest answer to each of the queries; what has not been asked yet is absent."""
     absent: frozenset[str] = frozenset()
     """Kinds that the API server does not serve (KServe or Gateway API not installed)."""
 
@@ -139,6 +172,8 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until time alone may change the decision."""
+    clear_annotations: tuple[str, ...] = ()
+    """Annotations of the object that asked for something which the status now records, or which cannot be done."""
     delete_self: bool = False
     """The object's own time is over (TTL)."""
 

@@ -1,5 +1,8 @@
 """What one served version is made of: an InferenceService of KServe; and the HTTPRoute that gives the Endpoint its address."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.plan.contract import Manifest, Settings
@@ -106,46 +109,55 @@ def _model(endpoint: Endpoint, version: ModelVersion, settings: Settings) -> Man
     }
 
 
-def route(endpoint: Endpoint, service: str, settings: Settings) -> Manifest | None:
-    """The HTTPRoute that sends all traffic to the InferenceService `service`; None where no gateway is named."""
+class Share(NamedTuple):
+    """An InferenceService and its weight beside others; of a mirror the percentage of requests that are copied."""
+
+    service: str
+    weight: int
+
+
+def route(endpoint: Endpoint, shares: Sequence[Share], mirror: Share | None, settings: Settings) -> Manifest | None:
+    """The HTTPRoute that splits the traffic; None where no gateway is named."""
     if not settings.gateway_name:
         return None
-    body = {
-        "spec": {
-            "parentRefs": [
-                {
-                    "group": "gateway.networking.k8s.io",
-                    "kind": "Gateway",
-                    "name": settings.gateway_name,
-                    "namespace": settings.gateway_namespace,
-                }
-            ],
-            "hostnames": [hostname(endpoint, settings)],
-            "rules": [
-                {
-                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-                    "backendRefs": [
-                        {"group": "", "kind": "Service", "name": backend(service), "port": 80, "weight": 1}
-                    ],
-                }
-            ],
-        }
+    rule: Manifest = {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "backendRefs": [_service(each.service) | {"weight": each.weight} for each in shares],
     }
+    if mirror:
+        copied = {"backendRef": _service(mirror.service), "percent": mirror.weight}
+        rule["filters"] = [{"type": "RequestMirror", "requestMirror": copied}]
+    parent = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": settings.gateway_name,
+        "namespace": settings.gateway_namespace,
+    }
+    body = {"spec": {"parentRefs": [parent], "hostnames": [hostname(endpoint, settings)], "rules": [rule]}}
     return child(endpoint, "HTTPRoute", endpoint.metadata.name, body)
 
 
-def backends(live: Manifest | None) -> list[str]:
-    """Names of the Services that the live route names."""
-    rules = (live or {}).get("spec", {}).get("rules", [])
-    return [each["name"] for rule in rules for each in rule.get("backendRefs", [])]
+def _service(service: str) -> Manifest:
+    return {"group": "", "kind": "Service", "name": backend(service), "port": 80}
 
 
-def routed(live: Manifest | None, service: str) -> bool:
-    """Whether the gateway has accepted the route's newest generation and it names the InferenceService `service`."""
-    if live is None or backends(live) != [backend(service)]:
+def settled(live: Manifest | None, wished: Manifest) -> bool:
+    """Whether the gateway has accepted the live route's newest generation, and it sends requests where `wished` does."""
+    if live is None or _targets(live) != _targets(wished):
         return False
     generation = live["metadata"].get("generation", 0)
     return any(_accepted(parent, generation) for parent in live.get("status", {}).get("parents", []))
+
+
+def _targets(route: Manifest) -> list[tuple[str, int, str]]:
+    """Services with their weights, and what is mirrored."""
+    targets = []
+    for rule in route.get("spec", {}).get("rules", []):
+        targets += [(each["name"], each.get("weight", 1), "") for each in rule.get("backendRefs", [])]
+        for each in rule.get("filters", []):
+            if mirror := each.get("requestMirror"):
+                targets.append((mirror["backendRef"]["name"], mirror.get("percent", 100), "mirror"))
+    return targets
 
 
 def _accepted(parent: Manifest, generation: int) -> bool:

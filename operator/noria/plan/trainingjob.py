@@ -17,8 +17,9 @@ ATTEMPTS_KEPT = 10
 
 
 def needs(job: TrainingJob, settings: Settings) -> Needs:
-    """The versions of the namespace: one may be this job's already, the others say which number is next."""
-    return Needs(selectors=(_versions(job),))
+    """The versions of the namespace: one may be this job's already, the others say which number is next. Progress while it runs."""
+    asked = (attempts.PROGRESS,) if settings.prometheus_url and not finished(job.status) else ()
+    return Needs(selectors=(_versions(job),), queries=asked)
 
 
 def _versions(job: TrainingJob) -> Selector:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
@@ -192,6 +192,21 @@ class Cluster:
         """Put the whole object; Conflict if it is no longer at the manifest's resourceVersion."""
         kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
         return await self._write("PUT", kind, metadata.get("namespace"), metadata["name"], body=manifest)
+
+    async def unannotate(self, manifest: Manifest, annotations: Iterable[str]) -> Manifest:
+        """Remove annotations, whoever set them; Conflict if the object is no longer at the manifest's resourceVersion."""
+        kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
+        gone = {"annotations": dict.fromkeys(annotations), "resourceVersion": metadata["resourceVersion"]}
+        media, query = "application/merge-patch+json", {"fieldManager": MANAGER}
+        return await self._write(
+            "PATCH",
+            kind,
+            metadata.get("namespace"),
+            metadata["name"],
+            body={"metadata": gone},
+            query=query,
+            media=media,
+        )
 
     async def delete(self, manifest: Manifest) -> Manifest:
         """Delete that very object, by its uid; what it owns follows in the background."""

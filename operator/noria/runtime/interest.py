@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from noria.plan.contract import Manifest, Needs, Ref, Selector
+from noria.plan.contract import Manifest, Needs, Query, Ref, Selector
 
 
 class Interests:
@@ -12,19 +12,30 @@ class Interests:
     def __init__(self) -> None:
         self._needs: dict[Ref, Needs] = {}
         self._needed_by: dict[Ref | Selector, set[Ref]] = defaultdict(set)
+        self.asking: dict[Query, set[Ref]] = defaultdict(set)
+        """Questions to Prometheus, and who asks."""
 
-    def remember(self, key: Ref, needs: Needs) -> None:
-        """From now on `key` needs exactly this."""
+    def remember(self, key: Ref, needs: Needs) -> bool:
+        """From now on `key` needs exactly this; whether something is asked that nobody asked before."""
         if needs == self._needs.get(key):
-            return
+            return False
+        news = any(query not in self.asking for query in needs.queries)
         self.forget(key)
         self._needs[key] = needs
-        for need in needs.all():
+        for need in needs.objects():
             self._needed_by[need].add(key)
+        for query in needs.queries:
+            self.asking[query].add(key)
+        return news
 
     def forget(self, key: Ref) -> None:
         """`key` is gone."""
-        for need in self._needs.pop(key, Needs()).all():
+        needs = self._needs.pop(key, Needs())
+        for query in needs.queries:
+            self.asking[query].discard(key)
+            if not self.asking[query]:
+                del self.asking[query]
+        for need in needs.objects():
             self._needed_by[need].discard(key)
             if not self._needed_by[need]:
                 del self._needed_by[need]

@@ -16,4 +16,8 @@ RESYNC_AGE = Gauge(
     "noria_resync_age_seconds", "Seconds since the oldest of the newest full lists of the kinds watched."
 )
 OBJECTS = Gauge("noria_store_objects", "Objects held in memory.", ["kind"])
-PROMETHEUS_UP = Gauge("noria_prometheus_up", "1 while the training metrics can be read from Prometheus.")
+PROMETHEUS_UP = Gauge("noria_prometheus_up", "1 while Prometheus answers.")
+PROMETHEUS_QUERIES = Counter("noria_prometheus_queries_total", "Queries to Prometheus by outcome.", ["result"])
+EVENTS = Counter(
+    "noria_events_total", "Events told, among them each stage of an Endpoint's cycles.", ["kind", "reason"]
+)

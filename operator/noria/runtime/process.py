@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from noria.api import RESOURCES
@@ -18,7 +19,7 @@ from noria.runtime.cluster import ApiError, Cluster, Conflict, Fenced, Refused
 from noria.runtime.informer import Informer
 from noria.runtime.lease import Lease
 from noria.runtime.logs import KEY
-from noria.runtime.prometheus import Poller
+from noria.runtime.prometheus import Answers, Poller
 from noria.runtime.queue import Queue
 from noria.runtime.reconciler import Reconciler
 from noria.runtime.store import Store
@@ -48,7 +49,17 @@ class Operator:
         self.resources = [each for each in RESOURCES if everywhere or each.namespaced]
         self.queue: Queue[Ref] = Queue(lambda key: key.namespace or "")
         self.store = Store(self._changed)
-        self.reconciler = Reconciler(controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC))
+        answers = Answers()
+        self.poller = Poller(
+            settings.prometheus_url,
+            lambda: self.reconciler.interests.asking,
+            answers,
+            self._look_at,
+            settings.evaluation_seconds,
+        )
+        self.reconciler = Reconciler(
+            controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC), answers, self.poller.news
+        )
         own = {each.kind() for each in self.resources}
         children = {kind for each in controllers for kind in (*each.owns, *each.watches)}
         places: list[str | None] = [*settings.namespaces] or [None]
@@ -64,7 +75,7 @@ class Operator:
         parts = [watches.run(self.resources, namespaces, self.cluster, self.store, self._relist), self._lead()]
         parts += [each.run() for each in self.informers]
         if self.settings.prometheus_url:
-            parts.append(Poller(self.settings.prometheus_url, self.store, self._look_at).run())
+            parts.append(self.poller.run())
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -153,12 +164,13 @@ class Operator:
                 each.relist()
 
 
-async def run(settings: Settings, port: int) -> None:
+async def run(settings: Settings, port: int, alerts_token: Path | None = None) -> None:
     """The whole life of the process."""
     cluster = await Cluster.connect()
     namespace, pod = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", socket.gethostname())
     operator = Operator(cluster, settings, Lease(cluster, namespace, "noria", f"{pod}_{uuid.uuid4().hex[:8]}"))
-    probe = await probes.serve(port, operator.age, operator.refresh)
+    push = probes.Push(alerts_token, operator.poller.wake) if alerts_token else None
+    probe = await probes.serve(port, operator.age, operator.refresh, push)
     try:
         await operator.run()
     finally:

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from noria.api.meta import API_VERSION, Resource
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import OWNER_NAME, OWNER_UID
-from noria.runtime import report
+from noria.runtime import metrics, report
 from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound, Refused
 from noria.runtime.diff import contains, stamped
 from noria.runtime.interest import Interests
+from noria.runtime.prometheus import Answers
 from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,12 @@ class Reconciler:
         store: Store,
         settings: Settings,
         now: Callable[[], datetime],
+        answers: Answers | None = None,
+        asked: Callable[[], None] = lambda: None,
     ) -> None:
         self.controllers = {each.resource.kind(): each for each in controllers}
-        self.cluster, self.store, self.settings, self.now = cluster, store, settings, now
-        self.interests = Interests()
+        self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
+        self.interests, self.answers = Interests(), answers or Answers()
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
@@ -63,7 +66,9 @@ class Reconciler:
         await self._prune(controller, resource, plan)  # also after a refusal: a right that is withdrawn goes
         for event in plan.events:
             await self._tell(live, event)
-        await self._write_status(live, plan.status.manifest())
+        news = await self._write_status(live, plan.status.manifest())
+        if plan.clear_annotations and not news:  # after news the object is looked at again
+            await self._clear(live, plan.clear_annotations)
         if plan.delete_self:
             await self._delete(live)
         if problem:
@@ -78,13 +83,14 @@ class Reconciler:
 
     async def _plan(self, controller: Controller[Any], resource: Resource) -> Plan:
         key, needs = _key(resource), controller.needs(resource, self.settings)
-        self.interests.remember(key, needs)
+        if self.interests.remember(key, needs):
+            self.asked()
         observed = Observed(
             settings=self.settings,
             now=self.now(),
             children=self._children(controller, resource),
-            related={need: await self._related(need) for need in needs.all()},
-            metrics=self.store.metrics.get(key, {}),
+            related={need: await self._related(need) for need in needs.objects()},
+            answers=self.answers.of(key, needs.queries),
             absent=frozenset(self.store.absent),
         )
         return controller.plan(resource, observed)
@@ -160,6 +166,11 @@ class Reconciler:
             else:
                 self.store.remove(live)
 
+    async def _clear(self, live: Manifest, annotations: Iterable[str]) -> None:
+        """Take away annotations whose wish the status holds by now."""
+        with suppress(NotFound):
+            self.store.put(await self.cluster.unannotate(live, annotations))
+
     async def _read(self, ref: Ref) -> Manifest | None:
         with suppress(NotFound):
             return await self.cluster.get(*ref)
@@ -168,16 +179,17 @@ class Reconciler:
     async def _tell(self, live: Manifest, event: Event) -> None:
         try:
             await self.cluster.create(report.event(live, event, self.now()))
+            metrics.EVENTS.labels(live["kind"], event.reason).inc()
         except AlreadyExists:
             pass
         except Refused as refusal:
             log.warning("an Event was refused: %s", refusal)
 
-    async def _write_status(self, live: Manifest, status: Manifest) -> None:
-        """Apply the status if it says something new. It names the version that was judged: a stale writer gets Conflict."""
+    async def _write_status(self, live: Manifest, status: Manifest) -> bool:
+        """Apply the status if it says something new, and tell whether it did. It names the version that was judged: a stale writer gets Conflict."""
         status = report.groomed(status, live)
         if status == live.get("status"):
-            return
+            return False
         identity = {key: live["metadata"].get(key) for key in ("name", "namespace", "resourceVersion")}
         metadata = {key: value for key, value in identity.items() if value}
         told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
@@ -185,6 +197,7 @@ class Reconciler:
             self.store.put(await self.cluster.apply_status(told))
         except NotFound:
             self.store.remove(live)
+        return True
 
 
 def _key(resource: Resource) -> Ref:

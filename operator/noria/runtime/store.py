@@ -50,8 +50,6 @@ class Store:
         self.changed = changed
         self.absent: set[str] = set()
         """Kinds that the API server does not serve."""
-        self.metrics: dict[Ref, dict[str, float]] = {}
-        """Newest values from Prometheus."""
         self._objects: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
         self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)
         self._owned: dict[str, set[Ref]] = defaultdict(set)

@@ -1,0 +1,136 @@
+"""What signals and gates measure: the questions to Prometheus, and how their answers are read for one version."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from noria.api.monitoring import Signal
+from noria.api.rollout import OnlineGate
+from noria.plan import promql
+from noria.plan.contract import Answer, Observed, Query, Row
+
+Measured = Signal | OnlineGate
+LABEL = "modelendpoint"
+LOWER_IS_WORSE = ("accuracy", "f1")
+
+
+class Reading(NamedTuple):
+    """A value, or why there is none."""
+
+    value: float | None = None
+    samples: float | None = None
+    feature: str | None = None
+    reason: str | None = None
+    """Why nothing can be concluded, one word; a value may be there all the same."""
+    message: str | None = None
+
+
+class Questions(NamedTuple):
+    """What one signal or gate asks: the worst of all values counts, and the samples that they rest on."""
+
+    values: tuple[Query, ...]
+    samples: Query | None
+
+
+def worse_below(measured: Measured) -> bool:
+    """Whether small values are the bad ones."""
+    return measured.metric in LOWER_IS_WORSE or (isinstance(measured, Signal) and measured.fires == "Below")
+
+
+def questions(measured: Measured, namespace: str, only: Mapping[str, str] | None = None) -> Questions:
+    """What is asked; nothing for Staleness. Of all Endpoints at once, or with the labels in `only`.
+
+    Raises promql.InvalidQuery for a query of one's own that cannot be asked.
+    """
+    window, label = measured.window_seconds, "" if only else LABEL
+    if measured.type == "Custom":
+        return Questions((Query(promql.confined(measured.query or "", namespace)),), None)
+    if measured.type == "Staleness":
+        return Questions((), None)
+    values, samples = _asked(measured)
+    return Questions(
+        tuple(Query(each(window, selector=only or {}), label) for each in values),
+        Query(samples(window, selector=only or {}), label),
+    )
+
+
+Builder = Callable[..., str]
+
+
+def _asked(measured: Measured) -> tuple[tuple[Builder, ...], Builder]:
+    """The queries for values, and the one for samples."""
+    if measured.type == "Latency":
+        return (partial(promql.latency, quantile=measured.quantile or 0.99),), promql.requests
+    if measured.type == "Performance":
+        return (PERFORMANCE[measured.metric or "accuracy"],), promql.labels
+    return ASKED[measured.type]
+
+
+ASKED: Mapping[str, tuple[tuple[Builder, ...], Builder]] = {
+    "DataDrift": ((promql.feature_psi,), promql.samples),
+    "PredictionDrift": ((promql.prediction_psi,), promql.samples),
+    "DataQuality": ((promql.quality, promql.schema_errors), promql.requests),
+    "ErrorRate": ((promql.error_rate,), promql.requests),
+}
+PERFORMANCE: Mapping[str, Builder] = {"accuracy": promql.accuracy, "f1": promql.f1, "mae": promql.mae}
+
+
+def queries(measured: Measured, namespace: str) -> tuple[Query, ...]:
+    """All that is asked, for Needs; what cannot be asked is left out here and told by `reading`."""
+    try:
+        asked = questions(measured, namespace)
+    except promql.InvalidQuery:
+        return ()
+    return (*asked.values, *((asked.samples,) if asked.samples else ()))
+
+
+def reading(measured: Measured, namespace: str, version: str, observed: Observed) -> Reading | None:
+    """What is known of `version`; None before the first answer."""
+    try:
+        asked = questions(measured, namespace)
+    except promql.InvalidQuery as error:
+        return Reading(reason="InvalidQuery", message=str(error))
+    if not observed.settings.prometheus_url:
+        return Reading(reason="PrometheusMissing", message="the administrator has named no Prometheus (prometheus.url)")
+    answers = [observed.answers.get(each) for each in (*asked.values, *((asked.samples,) if asked.samples else ()))]
+    known = [each for each in answers if each is not None]
+    if len(known) < len(answers):
+        return None
+    if failed := next((each.error for each in known if each.error), None):
+        return Reading(reason="QueryFailed", message=failed)
+    return _read(measured, version, known[: len(asked.values)], known[-1] if asked.samples else None)
+
+
+def _read(measured: Measured, version: str, values: list[Answer], samples: Answer | None) -> Reading:
+    custom = measured.type == "Custom"
+    rows = [row for answer in values for row in answer.rows]
+    if custom and isinstance(measured, Signal) and len(rows) > 1:
+        text = f"the query gives {len(rows)} values; aggregate them, for example with max()"
+        return Reading(reason="NotScalar", message=text)
+    if not (custom and isinstance(measured, Signal)):
+        rows = [row for row in rows if row.labels.get("version") == version]
+    wanted = measured.features if isinstance(measured, Signal) else []
+    if wanted:
+        rows = [row for row in rows if row.labels.get("feature", "") in ("", *wanted)]
+    count = sum(row.value for row in samples.rows if row.labels.get("version") == version) if samples else None
+    if not rows:
+        return Reading(
+            samples=count,
+            reason="NoData",
+            message="Prometheus has no values of it: nothing was asked, or the server is not scraped",
+        )
+    finite = [row for row in rows if math.isfinite(row.value)]
+    worst = _worst(finite, measured) if finite else None
+    value, feature = (worst.value, worst.labels.get("feature")) if worst else (None, None)
+    if samples is not None and count is not None and not count >= measured.min_samples:
+        text = f"{count:.0f} of at least {measured.min_samples} samples within {measured.window_seconds} s"
+        return Reading(value, count, feature, "TooFewSamples", text)
+    if worst is None:
+        return Reading(samples=count, reason="NotANumber", message="Prometheus answers with no number")
+    return Reading(value, count, feature)
+
+
+def _worst(rows: list[Row], measured: Measured) -> Row:
+    choose = min if worse_below(measured) else max
+    return choose(rows, key=lambda row: row.value)

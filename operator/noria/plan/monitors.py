@@ -1,0 +1,51 @@
+"""For clusters with the Prometheus operator: what scrapes the servers, and each signal as an alert."""
+
+from collections.abc import Iterator
+
+from noria.api.endpoint import Endpoint
+from noria.api.monitoring import Signal
+from noria.plan import measures, promql
+from noria.plan.contract import Manifest
+from noria.plan.manifests import OWNER_UID, child
+from noria.plan.view import Turn, View
+
+
+def monitors(view: View, recorded: Turn) -> Iterator[Manifest]:
+    """PodMonitor and PrometheusRule, where their definitions are there."""
+    endpoint = view.endpoint
+    if recorded.current and "PodMonitor" not in view.observed.absent:
+        yield child(endpoint, "PodMonitor", endpoint.metadata.name, {"spec": _scraping(endpoint)})
+    if recorded.current and "PrometheusRule" not in view.observed.absent:
+        rules = [
+            rule
+            for each in endpoint.spec.monitoring.signals
+            for rule in _alert(endpoint, each, recorded.current.version)
+        ]
+        if rules:
+            group = {"name": f"noria-{endpoint.metadata.name}", "rules": rules}
+            yield child(endpoint, "PrometheusRule", endpoint.metadata.name, {"spec": {"groups": [group]}})
+
+
+def _scraping(endpoint: Endpoint) -> Manifest:
+    labels = {OWNER_UID: endpoint.metadata.uid}
+    return {"selector": {"matchLabels": labels}, "podMetricsEndpoints": [{"portNumber": 8080, "path": "/metrics"}]}
+
+
+def _alert(endpoint: Endpoint, signal: Signal, version: str) -> Iterator[Manifest]:
+    """The signal as an alert. Staleness is known to the operator alone."""
+    name, namespace = endpoint.metadata.name, endpoint.metadata.namespace or ""
+    only = {"namespace": namespace, "modelendpoint": name, "version": version}
+    try:
+        asked = measures.questions(signal, namespace, only)
+    except promql.InvalidQuery:
+        return  # condition Monitored tells it
+    sign = "<" if measures.worse_below(signal) else ">"
+    enough = f" and on () sum({asked.samples.promql}) >= {signal.min_samples}" if asked.samples else ""
+    for query in asked.values:
+        alert = {
+            "alert": "NoriaSignalFiring",
+            "expr": f"({query.promql}) {sign} {signal.threshold:g}{enough}",
+            "labels": {"severity": "warning", "signal": signal.name, "modelendpoint": name, "namespace": namespace},
+            "annotations": {"summary": f"Endpoint {namespace}/{name}: signal {signal.name} ({signal.type})"},
+        }
+        yield alert | ({"for": f"{signal.for_seconds}s"} if signal.for_seconds else {})

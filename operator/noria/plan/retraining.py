@@ -1,0 +1,121 @@
+"""When an Endpoint trains a challenger, and the TrainingJob that does it."""
+
+from datetime import timedelta
+
+from noria.api.cycle import Cycle, RetrainStatus, SignalStatus, SignalValue, Trigger
+from noria.api.endpoint import Endpoint
+from noria.api.trainingjob import TrainingJob
+from noria.plan.conditions import finished
+from noria.plan.contract import Manifest
+from noria.plan.manifests import child, moment
+from noria.plan.view import BY, CYCLE, RETRAIN, Refusal, Turn, View
+
+TRAINED = ("Signal", "Manual")
+
+
+def job_name(endpoint: Endpoint, cycle: int) -> str:
+    """Name of the TrainingJob of a cycle."""
+    return f"{endpoint.metadata.name}-retrain-{cycle}"
+
+
+def job(endpoint: Endpoint, cycle: Cycle) -> Manifest | None:
+    """The TrainingJob that makes the challenger of a cycle."""
+    retrain = endpoint.spec.retrain
+    if retrain is None:
+        return None
+    output = retrain.template.output.model_copy(update={"model": endpoint.spec.model.name})
+    spec = retrain.template.model_copy(update={"output": output})
+    name, labels = job_name(endpoint, cycle.number), {CYCLE: str(cycle.number)}
+    return child(endpoint, "TrainingJob", name, {"spec": spec.manifest()}, labels=labels)
+
+
+def live_job(view: View, cycle: Cycle) -> Manifest | None:
+    """That TrainingJob, if it exists."""
+    return view.child("TrainingJob", job_name(view.endpoint, cycle.number))
+
+
+def outcome(live: Manifest) -> str | Refusal | None:
+    """The version that it made, why it made none, or None while it runs."""
+    training = TrainingJob.model_validate(live)
+    end = finished(training.status)
+    if end is None:
+        return None
+    if end.status == "True" and training.status.model_version:
+        return training.status.model_version
+    return Refusal(end.reason, f"TrainingJob {training.metadata.name}: {end.message}")
+
+
+def status(view: View, before: Turn, after: Turn) -> RetrainStatus | None:
+    """What is remembered of trainings, and whether a signal may set off another one."""
+    retrain = view.endpoint.spec.retrain
+    if retrain is None:
+        return None
+    old = view.endpoint.status.retrain or RetrainStatus(state="Armed")
+    since = view.observed.now - timedelta(seconds=retrain.budget.window_seconds)
+    starts = [each for each in old.starts if moment(each) > since]
+    failures, last = old.failures, old.last_end_time
+    begun, ended = after.cycle, before.cycle if after.cycle is None else None
+    if begun and before.cycle is None and begun.trigger.reason in TRAINED:
+        starts = [*starts, view.now][-20:]
+        failures = 0 if begun.trigger.reason == "Manual" else failures
+    if ended and ended.trigger.reason in TRAINED and after.history:
+        last, newest = view.now, after.history[0]
+        failures = 0 if newest.outcome == "Promoted" else failures + (newest.reason != "Superseded")
+    kept = RetrainStatus(state="Armed", failures=failures, starts=starts, last_end_time=last)
+    return kept.model_copy(update={"state": _state(view, after, kept)})
+
+
+def _state(view: View, turn: Turn, kept: RetrainStatus) -> str:
+    retrain = view.endpoint.spec.retrain
+    assert retrain is not None
+    types = {each.name: each.type for each in view.endpoint.spec.monitoring.signals}
+    states = (
+        ("InCycle", turn.cycle is not None),
+        ("Frozen", retrain.frozen),
+        ("Broken", kept.failures >= retrain.max_failures),
+        (
+            "DataQualityFails",
+            any(each.state == "Firing" and types[each.name] == "DataQuality" for each in view.signals),
+        ),
+        ("CoolingDown", _cooling(view, kept) > 0),
+        ("BudgetSpent", len(kept.starts) >= retrain.budget.count),
+    )
+    return next((state for state, holds in states if holds), "Armed")
+
+
+def _cooling(view: View, kept: RetrainStatus) -> float:
+    """Seconds that the cooldown still lasts."""
+    retrain = view.endpoint.spec.retrain
+    if retrain is None or kept.last_end_time is None:
+        return 0.0
+    return (moment(kept.last_end_time) - view.observed.now).total_seconds() + retrain.cooldown_seconds
+
+
+def requeue(view: View, kept: RetrainStatus | None) -> list[float]:
+    """Seconds until time alone arms it again."""
+    retrain = view.endpoint.spec.retrain
+    if kept is None or retrain is None:
+        return []
+    if kept.state == "CoolingDown":
+        return [_cooling(view, kept)]
+    if kept.state == "BudgetSpent":
+        return [(moment(kept.starts[0]) - view.observed.now).total_seconds() + retrain.budget.window_seconds]
+    return []
+
+
+def trigger(view: View, turn: Turn) -> Trigger | None:
+    """What sets off a training now: a request by hand in any case, a firing signal if it may."""
+    retrain = view.endpoint.spec.retrain
+    if retrain is None or turn.current is None:
+        return None
+    if reason := view.action(RETRAIN):
+        return Trigger(reason="Manual", by=view.action(BY), message=reason)
+    firing = [each for each in view.signals if each.state == "Firing" and each.name in retrain.signals]
+    kept = status(view, turn, turn)
+    if not firing or kept is None or kept.state != "Armed":
+        return None
+    return Trigger(reason="Signal", signals=[_value(each) for each in firing])
+
+
+def _value(signal: SignalStatus) -> SignalValue:
+    return SignalValue(name=signal.name, value=signal.value, threshold=signal.threshold, feature=signal.feature)

@@ -1,0 +1,156 @@
+"""The Job that scores champion and challenger on the same held-out data, for the offline gate."""
+
+from noria.api.endpoint import Endpoint
+from noria.api.modelversion import ModelVersion
+from noria.api.rollout import Gate
+from noria.plan import causes
+from noria.plan.contract import Manifest, Observed, Settings
+from noria.plan.manifests import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    SERVICE_ACCOUNT,
+    canonical,
+    child,
+    claim_of,
+    digest,
+    moment,
+    owner_labels,
+    resources,
+)
+from noria.plan.training import ROLE
+from noria.plan.view import CYCLE, Refusal
+
+SCORER, ROLE_SCORE = "scorer", "score"
+SCORE_ANNOTATION = "noria.dev/score"
+
+
+def job_name(endpoint: Endpoint, cycle: int) -> str:
+    """Name of the scoring Job of a cycle."""
+    return f"{endpoint.metadata.name}-score-{cycle}"
+
+
+def unscorable(version: ModelVersion) -> str | None:
+    """Why a version cannot be scored."""
+    if not version.spec.uri.startswith("pvc://"):
+        return f"{version.metadata.name} lies at {version.spec.uri}; only pvc:// can be scored"
+    if version.spec.format == "custom":
+        return f"{version.metadata.name} has format custom, which the scorer cannot load"
+    return None
+
+
+def jobs(
+    endpoint: Endpoint, gate: Gate, champion: ModelVersion, challenger: ModelVersion, cycle: int, settings: Settings
+) -> list[Manifest]:
+    """The Job of a cycle; none for versions that cannot be scored."""
+    if unscorable(champion) or unscorable(challenger):
+        return []
+    return [_job(endpoint, gate, champion, challenger, cycle, settings)]
+
+
+def _job(
+    endpoint: Endpoint, gate: Gate, champion: ModelVersion, challenger: ModelVersion, cycle: int, settings: Settings
+) -> Manifest:
+    """The Job: one pod, no retries of its own beyond a lost pod; both models and the data are mounted read only."""
+    models = {"champion": champion, "challenger": challenger}
+    folders = {f"/noria/{name}": version.spec.uri for name, version in models.items()} | {"/noria/test": gate.test}
+    claims = {_volume(claim_of(uri)[0]): claim_of(uri)[0] for uri in folders.values()}
+    mounts = [{"name": "config", "mountPath": "/noria/config", "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]
+    for path, uri in folders.items():
+        claim, inner = claim_of(uri)
+        mount = {"name": _volume(claim), "mountPath": path, "readOnly": True}
+        mounts.append(mount | ({"subPath": inner} if inner else {}))
+    told = {
+        "test": "/noria/test",
+        "target": gate.target,
+        "metrics": [each.name for each in gate.metrics],
+        "slices": gate.slices.columns if gate.slices else [],
+        "maxSamples": 100_000,
+        "models": {
+            name: {"folder": f"/noria/{name}", "digest": version.spec.digest or "", "format": version.spec.format}
+            for name, version in models.items()
+        },
+    }
+    labels = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}
+    file = {
+        "path": "score.json",
+        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{SCORE_ANNOTATION}']"},
+    }
+    container = {
+        "name": SCORER,
+        "image": settings.server_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-m", "server.score"],
+        "env": [{"name": name, "value": "/tmp"} for name in ("HOME", "TMPDIR")] + [{"name": "USER", "value": "noria"}],
+        "resources": resources(gate.resources),
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "serviceAccountName": SERVICE_ACCOUNT,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD_SECURITY,
+        "containers": [container],
+        "volumes": [
+            {"name": "config", "downwardAPI": {"items": [file]}},
+            {"name": "tmp", "emptyDir": {}},
+            *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in sorted(claims.items())),
+        ],
+    }
+    metadata = {"labels": owner_labels(endpoint) | labels, "annotations": {SCORE_ANNOTATION: canonical(told)}}
+    body = {
+        "spec": {
+            "backoffLimit": 3,
+            "activeDeadlineSeconds": gate.deadline_seconds,
+            "template": {"metadata": metadata, "spec": pod},
+        }
+    }
+    return child(endpoint, "Job", job_name(endpoint, cycle), body, labels=labels)
+
+
+LOST_SECONDS = 60
+"""A Job that completed so long ago and whose pod is not known has lost its message."""
+
+
+def answer(observed: Observed, endpoint: Endpoint, cycle: int) -> str | Refusal | None:
+    """The scorer's message, why there is none, or None while it works."""
+    name = job_name(endpoint, cycle)
+    live = next(
+        (each for each in observed.children if each["kind"] == "Job" and each["metadata"]["name"] == name), None
+    )
+    if live is None:
+        return None
+    wanted = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}.items()
+    pods = [
+        each for each in observed.children if each["kind"] == "Pod" and wanted <= each["metadata"]["labels"].items()
+    ]
+    held = {each["type"]: each for each in live.get("status", {}).get("conditions", []) if each["status"] == "True"}
+    if "Complete" in held:
+        ended = [causes.terminated(pod, SCORER) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"]
+        if message := next((each["message"] for each in ended if each and each.get("message")), None):
+            return str(message)
+        completed = live["status"].get("completionTime") or held["Complete"]["lastTransitionTime"]
+        if (observed.now - moment(completed)).total_seconds() < LOST_SECONDS:
+            return None
+        return Refusal("ScoreLost", f"Job {name} completed, but its pod and its message are gone")
+    if "Failed" in held:
+        cause = causes.failure(pods, SCORER)
+        text = cause.message if cause else held["Failed"].get("message", "its pods are gone")
+        return Refusal(cause.reason if cause else held["Failed"].get("reason", "JobFailed"), f"Job {name}: {text}")
+    return None
+
+
+def waits(observed: Observed, cycle: int) -> str:
+    """What the scoring waits for, in words."""
+    wanted = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}.items()
+    pods = [
+        each for each in observed.children if each["kind"] == "Pod" and wanted <= each["metadata"]["labels"].items()
+    ]
+    cause = causes.waiting(pods)
+    return f": {cause.message}" if cause else ""
+
+
+def _volume(claim: str) -> str:
+    return f"claim-{digest(claim)[7:15]}"

@@ -1,0 +1,82 @@
+"""Where requests go in each stage: the route that is wished, whether the gateway has taken it, and for how long it is held."""
+
+from noria.api.cycle import Cycle, Stage
+from noria.api.endpoint import Endpoint
+from noria.plan import serving
+from noria.plan.contract import Manifest
+from noria.plan.manifests import moment
+from noria.plan.serving import Share
+from noria.plan.view import Turn, View
+
+NO_MIRROR = "the administrator has not declared that the gateway mirrors (chart value gateway.mirrors)"
+NO_GATEWAY = "no gateway is named (chart value gateway.name), so traffic cannot be split"
+
+
+def stage_name(endpoint: Endpoint, stage: Stage, step: int | None) -> str:
+    """The stage; of a canary step with its weight."""
+    return stage if step is None else f"{stage}-{endpoint.spec.rollout.steps[step].weight}"
+
+
+def route(view: View, turn: Turn) -> Manifest | None:
+    """The HTTPRoute of the stage; None before anything serves, or without a gateway."""
+    current, following, cycle = turn.current, turn.next, turn.cycle
+    stage = cycle.stage if cycle else None
+    if stage == "Moving" and following:
+        return _route(view, [Share(following.inference_service, 1)])
+    if current is None:
+        return None
+    alone = [Share(current.inference_service, 1)]
+    if following is None or cycle is None:
+        return _route(view, alone)
+    if stage == "Mirroring" and view.endpoint.spec.rollout.mirror:
+        percent = view.endpoint.spec.rollout.mirror.percent
+        return _route(view, alone, Share(following.inference_service, percent))
+    weight = _weight(view.endpoint, cycle)
+    if weight:
+        return _route(
+            view, [Share(current.inference_service, 100 - weight), Share(following.inference_service, weight)]
+        )
+    return _route(view, alone)
+
+
+def _route(view: View, shares: list[Share], mirror: Share | None = None) -> Manifest | None:
+    return serving.route(view.endpoint, shares, mirror, view.observed.settings)
+
+
+def _weight(endpoint: Endpoint, cycle: Cycle) -> int:
+    """Percent of the requests that the challenger answers."""
+    steps = endpoint.spec.rollout.steps
+    if cycle.stage == "Canary" and cycle.step is not None and steps:
+        return steps[min(cycle.step, len(steps) - 1)].weight
+    if cycle.stage == "Approval" and steps:
+        return steps[-1].weight
+    return 0
+
+
+def settled(view: View, turn: Turn) -> bool:
+    """Whether the gateway has accepted exactly the route of the stage; without a gateway nothing stands in between."""
+    wished = route(view, turn)
+    return wished is None or serving.settled(view.route, wished)
+
+
+def hold(endpoint: Endpoint, cycle: Cycle) -> float:
+    """Seconds for which the stage is watched: no shorter than any gate looks back, or it would judge the stage before."""
+    rollout, own = endpoint.spec.rollout, 0
+    if cycle.stage == "Mirroring" and rollout.mirror:
+        own = rollout.mirror.hold_seconds
+    if cycle.stage == "Canary" and cycle.step is not None and cycle.step < len(rollout.steps):
+        own = rollout.steps[cycle.step].hold_seconds
+    return float(max([own, *(each.window_seconds for each in rollout.gates)]))
+
+
+def requeue(view: View, turn: Turn) -> list[float]:
+    """Seconds until time alone may change the stage, or ends the stay of a version."""
+    now, cycle, waits = view.observed.now, turn.cycle, []
+    waits += [(moment(each.until) - now).total_seconds() for each in turn.retiring if each.until]
+    rollout = view.endpoint.spec.rollout
+    if cycle and cycle.stage_time and cycle.stage == "Starting" and turn.current:
+        waits.append((moment(cycle.stage_time) - now).total_seconds() + rollout.deadline_seconds)
+    if cycle and cycle.settled_time and cycle.stage in ("Mirroring", "Canary"):
+        left = (moment(cycle.settled_time) - now).total_seconds() + hold(view.endpoint, cycle)
+        waits.append(left if left > 0 else left + rollout.patience_seconds)
+    return [max(0.0, each) for each in waits]

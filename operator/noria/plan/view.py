@@ -1,0 +1,98 @@
+"""What the decisions about one Endpoint look at together, and what an Endpoint remembers of its versions."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from noria.api.cycle import Cycle, SignalStatus
+from noria.api.endpoint import Endpoint, Served
+from noria.api.modelversion import ModelVersion
+from noria.plan import serving
+from noria.plan.contract import Manifest, Observed
+from noria.plan.manifests import rfc3339
+
+APPROVE, RETRAIN, ROLLBACK_TO, RETRY, BY = (
+    f"noria.dev/{name}" for name in ("approve", "retrain", "rollback-to", "retry", "by")
+)
+"""Annotations by which people act; the chart's policy asks for the right to, and for their own name in `by`."""
+
+CYCLE = "noria.dev/cycle"
+"""Label of a Job or TrainingJob: the cycle that it works for."""
+
+
+class Refusal(NamedTuple):
+    """Why something is not as it is wanted."""
+
+    reason: str
+    message: str
+
+
+class Turn(NamedTuple):
+    """Where the versions of an Endpoint stand. A plan makes one step from one Turn to the next, and only what is
+    recorded has effects: a process that dies in between goes on from the record."""
+
+    current: Served | None
+    next: Served | None
+    retiring: tuple[Served, ...]
+    cycle: Cycle | None
+    cycles: int
+    history: tuple[Cycle, ...]
+    rejected: tuple[str, ...]
+
+    @classmethod
+    def recorded(cls, endpoint: Endpoint) -> "Turn":
+        """As the status holds it."""
+        status = endpoint.status
+        return cls(
+            status.current,
+            status.next,
+            tuple(status.retiring),
+            status.cycle,
+            status.cycles,
+            tuple(status.history),
+            tuple(status.rejected),
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """One Endpoint with what was observed of it."""
+
+    endpoint: Endpoint
+    observed: Observed
+    versions: tuple[ModelVersion, ...]
+    """Versions of the namespace."""
+    wanted: ModelVersion | Refusal
+    """The version that the spec asks for."""
+    signals: list[SignalStatus]
+
+    @property
+    def now(self) -> str:
+        """The moment, as it is recorded."""
+        return rfc3339(self.observed.now)
+
+    def action(self, annotation: str) -> str | None:
+        """What somebody asks for by hand."""
+        return self.endpoint.metadata.annotations.get(annotation) or None
+
+    def version(self, name: str | None) -> ModelVersion | None:
+        """The version of that name."""
+        return next((each for each in self.versions if each.metadata.name == name), None)
+
+    def child(self, kind: str, name: str) -> Manifest | None:
+        """A live child."""
+        return next(
+            (each for each in self.observed.children if each["kind"] == kind and each["metadata"]["name"] == name), None
+        )
+
+    def service(self, served: Served | None) -> Manifest | None:
+        """The live InferenceService of a version."""
+        return self.child("InferenceService", served.inference_service) if served else None
+
+    def service_name(self, version: ModelVersion) -> str:
+        """Name of the InferenceService of a version."""
+        return serving.service_name(self.endpoint, version)
+
+    @property
+    def route(self) -> Manifest | None:
+        """The live HTTPRoute."""
+        return self.child("HTTPRoute", self.endpoint.metadata.name)

@@ -1,0 +1,96 @@
+"""What the queries of signals and of users promise without a Prometheus; tests/promql asks a real one."""
+
+from collections.abc import Callable
+
+import promql_parser
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from queries import ACCEPTED, REFUSED, expressions, texts
+
+from noria.plan import promql
+from noria.plan.promql import InvalidQuery, confined
+
+BUILDERS = [
+    promql.feature_psi,
+    promql.prediction_psi,
+    promql.samples,
+    promql.quality,
+    promql.schema_errors,
+    promql.requests,
+    promql.error_rate,
+    promql.accuracy,
+    promql.accuracy_by_slice,
+    promql.f1,
+    promql.mae,
+    promql.labels,
+]
+
+
+def selectors(query: str) -> list[promql_parser.VectorSelector]:
+    found = []
+
+    def see(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+
+    promql_parser.walk(promql_parser.parse(query), pre_visit=see)
+    return found
+
+
+def matchers(selector: promql_parser.VectorSelector) -> list[tuple[str, str, str]]:
+    return sorted((each.name, str(each.op), each.value) for each in selector.matchers.matchers)
+
+
+def assert_confined(query: str) -> None:
+    before, after = selectors(query), selectors(confined(query, "a"))
+    own = ("namespace", str(promql_parser.MatchOp.Equal), "a")
+    assert [each.name for each in after] == [each.name for each in before]
+    for old, new in zip(before, after, strict=True):
+        assert matchers(new) == sorted([*(each for each in matchers(old) if each != own), own])
+        assert not new.matchers.or_matchers
+
+
+@pytest.mark.parametrize("query", ACCEPTED)
+def test_every_selector_is_confined_and_otherwise_as_written(query: str) -> None:
+    assert_confined(query)
+    assert confined(confined(query, "a"), "a") == confined(query, "a")
+
+
+@given(expressions)
+def test_every_selector_of_any_expression_is_confined(query: str) -> None:
+    assert_confined(query)
+
+
+@pytest.mark.parametrize(("query", "told"), REFUSED.items(), ids=lambda text: text[:40])
+def test_a_refusal_says_why_and_what_to_do(query: str, told: str) -> None:
+    with pytest.raises(InvalidQuery, match=told):
+        confined(query, "a")
+
+
+@given(st.text(max_size=60) | st.lists(st.sampled_from([*"{}()[]\"'`#\\=~!@,:-+\n ", "or", "a", "5m"])).map("".join))
+def test_any_text_is_confined_or_refused(query: str) -> None:
+    try:
+        confined(query, "a")
+    except InvalidQuery:
+        return
+    assert_confined(query)
+
+
+@given(texts)
+def test_a_label_value_stays_one_string(value: str) -> None:
+    [selector] = selectors(promql.samples(60, selector={"modelendpoint": value}))
+    assert matchers(selector) == [("modelendpoint", str(promql_parser.MatchOp.Equal), value)]
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_a_selector_reaches_every_metric_of_a_signal(build: Callable[..., str]) -> None:
+    only = {"namespace": "vision", "modelendpoint": "digits", "version": "digits-2"}
+    everywhere, here = build(3600), build(3600, selector=only)
+    assert all(set(only) <= {each.name for each in selector.matchers.matchers} for selector in selectors(here))
+    assert [each.name for each in selectors(everywhere)] == [each.name for each in selectors(here)]
+    assert len(selectors(confined(here, "vision"))) == len(selectors(here)), "a user may ask it too"
+
+
+def test_latency_names_its_quantile() -> None:
+    assert promql.latency(300, 0.99).startswith("histogram_quantile(0.99, ")
