@@ -50,9 +50,9 @@ golden: $(VENV)/.ready  ## renew plan.yaml of the golden cases, for review
 test-fast: check  ## everything that needs no cluster: seconds
 	$(BIN)/pytest -q tests/golden tests/unit tests/convergence
 
-test-apiserver: $(VENV)/.ready  ## a real etcd and API server
+test-apiserver: $(VENV)/.ready  ## a real etcd and API server; the queries in a real Prometheus
 	$(PYTHON) hack/cluster tools
-	$(BIN)/pytest -q tests/apiserver
+	$(BIN)/pytest -q tests/apiserver tests/promql
 
 test-images: $(VENV)/.ready  ## agent, trainer and server, each in its own image
 	$(PYTHON) hack/cluster images

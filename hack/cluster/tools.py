@@ -44,7 +44,7 @@ TOOLS = (
     Tool("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, "-X helm.sh/helm/v4/internal/version.version=v4.3.1"),
     Tool(
         "prometheus",
-        {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
+        {name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")},
         "-X github.com/prometheus/common/version.Version=3.6.0",
     ),
     Tool("kserve", {"kserve-manager": "github.com/kserve/kserve/cmd/manager"}),

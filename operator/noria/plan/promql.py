@@ -40,7 +40,10 @@ def samples(window: int, *, selector: Selector = EVERYTHING) -> str:
 
 
 def quality(window: int, *, selector: Selector = EVERYTHING) -> str:
-    """Share of the samples, 0 to 1, whose value is bad, by `feature` and `problem` (Null, OutOfRange, UnknownCategory)."""
+    """Bad values by `feature` and `problem` (Null, OutOfRange, UnknownCategory), as a share of the predicted samples.
+
+    Values of refused requests count as bad but not as predicted, so it can pass 1.
+    """
     bad = _count("noria_quality_total", f"{KEY}, feature, problem", window, selector)
     return f"{bad} / on ({KEY}) group_left () ({samples(window, selector=selector)} > 0)"
 
