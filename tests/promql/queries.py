@@ -124,6 +124,10 @@ REFUSED = {
     'info(foo, {namespace="a"})': "info",
     "foo @ -5": "not a time after 1970",
     "foo @ 0": "not a time after 1970",
+    "foo @ 1700000000000": "not a time after 1970 in seconds",
+    "rate(foo[1e300])": "cannot be read: .* smaller numbers and durations",
+    "foo offset 1e18": "number too large",
+    "rate(foo[2800000y])": "not PromQL: days",
     "foo + fill(0) bar": "fill",
     "a + " * 1024 + "a": "4097 characters",
     "-" * 4000 + "a": "4000 operators and parentheses",
@@ -133,9 +137,9 @@ REFUSED = {
 }
 """For namespace a, with a part of what the user is told (a regular expression)."""
 
-texts = st.text(st.characters(min_codepoint=1, max_codepoint=0x2FF, exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["", '"', "\\", "`", "'", "}", '"} or secret{a="', "#", "\n", "\\u0022", "namespace", "😀"]
-)
+texts = st.text(
+    st.characters(min_codepoint=1, max_codepoint=0x2FF, exclude_categories=["Cs"]), max_size=8
+) | st.sampled_from(["", '"', "\\", "`", "'", "}", '"} or secret{a="', "#", "\n", "\\u0022", "namespace", "😀"])
 labels = st.sampled_from(["a", "b_c", "le", "or", "by", "on", "namespaces", "a.b", "é", 'q"', "x{"])
 metrics = st.sampled_from(["foo", "foo:bar", "sum", "by", "without", "offset", "start", "end", "and", "or", "secret"])
 durations = st.sampled_from(["5m", "300", "1h30m", "7ms", "2d"])

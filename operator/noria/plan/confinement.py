@@ -23,7 +23,7 @@ OPERATOR = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNOR
 ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-AT = re.compile(r" ?@ (start\(\)|end\(\)|[0-9]+\.[0-9]{3})")
+AT = re.compile(r" ?@ (start\(\)|end\(\)|[0-9]{1,11}\.[0-9]{3})")
 MATCH = ((ast.MatchOp.Equal, "="), (ast.MatchOp.NotEqual, "!="), (ast.MatchOp.Re, "=~"), (ast.MatchOp.NotRe, "!~"))
 GROUP = ((ast.VectorMatchCardinality.ManyToOne, "group_left"), (ast.VectorMatchCardinality.OneToMany, "group_right"))
 
@@ -46,19 +46,29 @@ def confined(query: str, namespace: str) -> str:
     _bounded(len(OPERATOR.findall(query)), MOST_OPERATORS, "operators and parentheses")
     _bounded(query.count("=~") + query.count("!~"), MOST_EXPRESSIONS, "regular expressions")
     _read_alike(query)
-    try:
-        tree = ast.parse(query)
-    except ValueError as error:
-        raise InvalidQuery(f"the query is not PromQL: {error}; correct it") from error
-    inner = tree
+    inner, text = _parsed(query, namespace)
     while isinstance(inner, ast.ParenExpr):
         inner = inner.expr
-    text = _Writer(namespace).expression(tree)
     if isinstance(inner, ast.MatrixSelector | ast.SubqueryExpr):
         raise InvalidQuery(f"{text} gives a range of samples; make a number of it, for example with avg_over_time()")
     if isinstance(inner, ast.StringLiteral):
         raise InvalidQuery(f"{text} is a string; write an expression that gives a number")
     return text
+
+
+def _parsed(query: str, namespace: str) -> tuple[ast.Expr, str]:
+    """The query's tree, and the confined text."""
+    try:
+        tree = ast.parse(query)
+        return tree, _Writer(namespace).expression(tree)
+    except InvalidQuery:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise InvalidQuery(f"the query is not PromQL: {error}; correct it") from error
+    except BaseException as panic:  # what the library in Rust panics with is no Exception, and has no importable name
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise InvalidQuery(f"the query cannot be read: {panic}; use smaller numbers and durations") from None
 
 
 def quoted(text: str) -> str:
@@ -188,7 +198,7 @@ def _moved(node: ast.VectorSelector | ast.SubqueryExpr) -> str:
     """The modifiers @ and offset."""
     text = ""
     if node.at is not None:
-        # The library gives times only as text without fault: its attribute panics before 1970, and is wrong after 9999.
+        # The library gives times only as text without fault: its attribute panics before 1970 and fails after 9999.
         found = AT.fullmatch(str(node.at))
         if found is None or found[1] == "0.000":
             raise InvalidQuery(
