@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo up down status check format crds golden test test-fast test-images test-apiserver test-e2e
+.PHONY: help demo demo-loop up down status check format crds golden test test-fast test-images test-apiserver test-e2e
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
 
 demo: up         ## from an empty machine to a trained, versioned, served model, and a prediction
 	$(BIN)/python hack/demo.py
+
+demo-loop: up    ## drift, retrain, gate, mirror, canary: one promotion, one rejection, one rollback
+	$(BIN)/python hack/loop.py
 
 up: $(VENV)/.ready  ## start the local cluster with KServe, a gateway, Prometheus and Noria
 	$(PYTHON) hack/cluster up

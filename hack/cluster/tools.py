@@ -102,7 +102,8 @@ def build(tool: Tool) -> None:
     environment = {
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly",
-        "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "local"),
+        # A Go that is older than what a module asks for fetches the newer one from the module proxy.
+        "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto"),
     }
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
