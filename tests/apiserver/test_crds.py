@@ -198,6 +198,10 @@ BAD: dict[str, tuple[Manifest, str]] = {
     "a namespace of the cluster": (workspace("kube-system"), "namespace of the cluster"),
     "a namespace of the cluster by name": (workspace(namespace="default"), "belongs to the cluster"),
     "a role that does not exist": (workspace(members=[{"name": "ada", "role": "Root"}]), "Unsupported value"),
+    "a sweep every second": (
+        workspace(storage={"retention": {"intervalSeconds": 1}}),
+        "greater than or equal to 60",
+    ),
     "a version's name": (modelversion("digits-2"), "metadata.name must be"),
     "a digest": (modelversion(digest="md5:x"), "spec.digest"),
 }
@@ -240,6 +244,7 @@ CHANGES: dict[str, tuple[Manifest, Manifest, bool]] = {
     "a model's digest": (modelversion(), {"digest": "sha256:" + "b" * 64}, False),
     "a workspace's namespace": (workspace(), {"namespace": "other"}, False),
     "a workspace's quota": (workspace(), {"quota": {"cpu": "1"}}, True),
+    "the time between two sweeps": (workspace(), {"storage": {"retention": {"intervalSeconds": 60}}}, True),
     "an access mode": (workspace(), {"storage": {"accessMode": "ReadWriteOnce"}}, False),
     "an endpoint's version": (endpoint(model={"name": "m", "version": 1}), {"model": {"version": 2}}, True),
 }

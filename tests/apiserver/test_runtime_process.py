@@ -136,3 +136,37 @@ def test_a_crash_in_the_middle_is_made_good(kubectl: Any, namespace: str, start:
     start(user="second", lease_namespace=namespace)
     eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "train")).get("reason"), 40)
     assert len(read(kubectl, "-n", namespace, "jobs")["items"]) == 1
+
+
+def test_a_webhook_that_fails_is_told_and_then_overcome(
+    kubectl: Any, namespace: str, start: Start, eventually: Eventually
+) -> None:
+    matches = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    webhook = {
+        "name": "broken.noria.dev",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "namespaceSelector": matches,
+        "rules": [rule],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 1,
+    }
+    configuration = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace},
+        "webhooks": [webhook],
+    }
+    apply(kubectl, yaml.safe_dump(configuration))
+    try:
+        start(user="first", lease_namespace=namespace)
+        apply(kubectl, manifest("TrainingJob", "train", namespace, image="x"))
+        told = eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "train")))
+        assert (told["status"], told["reason"]) == ("Unknown", "InternalError"), told
+        assert told["message"].startswith(f"Job {namespace}/train-1: ")
+        assert "failed calling webhook" in told["message"]
+    finally:
+        kubectl("delete", "validatingwebhookconfiguration", namespace)
+    eventually(lambda: read(kubectl, "-n", namespace, "jobs")["items"])
+    eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "train"))["reason"] == "Pending")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from noria.plan.contract import Ref, Settings
-from noria.runtime.cluster import ApiError, Conflict, Fenced, Forbidden, Unreachable
+from noria.runtime.cluster import Conflict, Failed, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator
 
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
@@ -38,7 +38,7 @@ def operator(**settings: Any) -> Operator:
         (Conflict(409, "Conflict", "changed", "x"), True, None),
         (Forbidden(403, "Forbidden", "quota", "x"), True, logging.INFO),
         (Unreachable(0, "Unreachable", "no answer", "x"), True, logging.WARNING),
-        (ApiError(500, "InternalError", "broken", "x"), True, logging.WARNING),
+        (Failed(500, "InternalError", "broken", "x"), True, logging.WARNING),
         (ZeroDivisionError("poison"), True, logging.ERROR),
         (Fenced(0, "Fenced", "not the leader", "x"), True, None),
     ],

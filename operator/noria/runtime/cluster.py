@@ -54,6 +54,10 @@ class Invalid(Refused):
     """A field is wrong (422)."""
 
 
+class Failed(ApiError):
+    """The API server, or a webhook that it asks, could not answer (5xx): repeating may help."""
+
+
 class Conflict(ApiError):
     """The object changed since it was read, or a field belongs to another manager (409)."""
 
@@ -77,8 +81,8 @@ _ERRORS: Mapping[int, type[ApiError]] = {
 
 
 def _error(status: int, body: Mapping[str, Any], object: str) -> ApiError:
-    reason = str(body.get("reason") or "")
-    error = AlreadyExists if reason == "AlreadyExists" else _ERRORS.get(status, ApiError)
+    reason = str(body.get("reason") or "ApiError")
+    error = AlreadyExists if reason == "AlreadyExists" else _ERRORS.get(status, Failed if status >= 500 else ApiError)
     if "failed to create typed patch object" in str(body.get("message")):
         error = Invalid  # a list with a key twice, or a field that does not exist, is answered with 500
     return error(status, reason, str(body.get("message") or f"the API server answered {status}"), object)

@@ -12,7 +12,7 @@ from noria.api.meta import API_VERSION, Resource
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import OWNER_NAME, OWNER_UID
 from noria.runtime import metrics, report
-from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound, Refused
+from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, Failed, NotFound, Refused
 from noria.runtime.diff import contains, stamped
 from noria.runtime.interest import Interests
 from noria.runtime.prometheus import Answers
@@ -56,14 +56,19 @@ class Reconciler:
         except ValidationError as error:
             await self._write_status(live, report.invalid(controller.resource, live, error, self.now()))
             return None
-        plan, problem = await self._plan(controller, resource), None
+        plan = await self._plan(controller, resource)
+        problem: ApiError | None = None
         try:
             plan = await self._create(controller, resource, plan)
             for child in plan.children:
                 await self._apply(controller, resource, child)
-        except Refused as refusal:
-            plan, problem = report.refused(resource, plan, refusal, self.now()), refusal
-        await self._prune(controller, resource, plan)  # also after a refusal: a right that is withdrawn goes
+        except (Refused, Failed) as error:
+            plan, problem = report.refused(resource, plan, error, self.now()), error
+        try:
+            await self._prune(controller, resource, plan)  # also after a refusal: a right that is withdrawn goes
+        except (Refused, Failed) as error:
+            if problem is None:
+                plan, problem = report.refused(resource, plan, error, self.now()), error
         for event in plan.events:
             await self._tell(live, event)
         news = await self._write_status(live, plan.status.manifest())
@@ -182,8 +187,8 @@ class Reconciler:
             metrics.EVENTS.labels(live["kind"], event.reason).inc()
         except AlreadyExists:
             pass
-        except Refused as refusal:
-            log.warning("an Event was refused: %s", refusal)
+        except (Refused, Failed) as error:
+            log.warning("an Event was refused: %s", error)
 
     async def _write_status(self, live: Manifest, status: Manifest) -> bool:
         """Apply the status if it says something new, and tell whether it did. It names the version that was judged: a stale writer gets Conflict."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from noria.api.meta import API_VERSION, Condition, Resource
-from noria.plan.conditions import find
+from noria.plan.conditions import find, finished
 from noria.plan.contract import Event, Manifest, Plan
 from noria.plan.manifests import rfc3339
 
@@ -19,6 +19,7 @@ MESSAGE_LIMIT = 1024
 class Problem(Protocol):
     """Why a plan could not be carried out."""
 
+    status: int
     reason: str
     message: str
     object: str
@@ -50,11 +51,16 @@ def invalid(resource: type[Resource], live: Manifest, error: ValidationError, no
 def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> Plan:
     """`plan` where the summary tells why it could not be carried out; an Event tells it once."""
     message = f"{problem.object}: {problem.message}"
-    said = _summary(type(resource), problem.reason, message, now)
-    others = [each for each in plan.status.conditions if each.type != resource.summary]
-    status = plan.status.model_copy(update={"conditions": [Condition.model_validate(said), *others]})
     before = find(resource.status.conditions, resource.summary)
     news = not before or before.reason != problem.reason
+    # A failing webhook's words hold ports and times; if each were news, each would ask for another look at once.
+    if before and not news and problem.status >= 500 and before.message.startswith(f"{problem.object}: "):
+        message = before.message
+    status = plan.status
+    if not finished(resource.status):  # what has ended stays so, whatever happens to its leftovers
+        said = _summary(type(resource), problem.reason, message, now)
+        others = [each for each in status.conditions if each.type != resource.summary]
+        status = status.model_copy(update={"conditions": [Condition.model_validate(said), *others]})
     told = (Event("Warning", problem.reason, message, f"generation-{resource.metadata.generation}"),) if news else ()
     return replace(plan, status=status, events=(*plan.events, *told), delete_self=False, requeue_after=None)
 
@@ -85,5 +91,5 @@ def event(live: Manifest, told: Event, now: datetime) -> Manifest:
 def _summary(resource: type[Resource], reason: str, message: str, now: datetime) -> Manifest:
     """The summary as not reached: of a batch kind that is Unknown, since its False is final."""
     status = "Unknown" if resource.summary == "Succeeded" else "False"
-    said: dict[str, Any] = {"type": resource.summary, "status": status, "reason": reason or "Refused"}
+    said: dict[str, Any] = {"type": resource.summary, "status": status, "reason": reason}
     return said | {"message": message, "lastTransitionTime": rfc3339(now)}
