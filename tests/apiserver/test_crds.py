@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from noria.api.schema import render
+from noria.plan.modelversion import fault
 
 Manifest = dict[str, Any]
 
@@ -266,6 +267,41 @@ def test_what_may_change(kubectl: Any, case: str) -> None:
             assert "cannot change" in ran.stderr or "immutable" in ran.stderr
     finally:
         kubectl("delete", *target)
+
+
+LINEAGE = {"trainingJob": "a", "uid": "u", "attempt": 1, "image": "x"}
+TENSOR = {"name": "x", "datatype": "FP32", "shape": [-1]}
+RECORDS: dict[str, tuple[dict[str, Any], bool]] = {
+    "the longest base model": ({"lineage": LINEAGE | {"baseModel": "é" * 1024}}, True),
+    "a base model too long": ({"lineage": LINEAGE | {"baseModel": "é" * 1025}}, False),
+    "as many parameters as may be": ({"parameters": {str(number): "" for number in range(256)}}, True),
+    "a parameter too many": ({"parameters": {str(number): "" for number in range(257)}}, False),
+    "a parameter that is a number": ({"parameters": {"x": 1}}, False),
+    "as many metrics as may be": ({"metrics": {str(number): number for number in range(64)}}, True),
+    "a metric too many": ({"metrics": {str(number): 0.5 for number in range(65)}}, False),
+    "a metric that is a text": ({"metrics": {"x": "0.5"}}, False),
+    "the largest seed": ({"lineage": LINEAGE | {"seed": 2**63 - 1}}, True),
+    "a seed that is a text": ({"lineage": LINEAGE | {"seed": "7"}}, False),
+    "a size that is a text": ({"sizeBytes": "5"}, False),
+    "a negative size": ({"sizeBytes": -1}, False),
+    "a digest of another kind": ({"digest": "md5:x"}, False),
+    "as many inputs as may be": ({"signature": {"inputs": [TENSOR] * 64}}, True),
+    "an input too many": ({"signature": {"inputs": [TENSOR] * 65}}, False),
+    "a shape with too many dimensions": ({"signature": {"inputs": [TENSOR | {"shape": [1] * 9}]}}, False),
+    "columns that are texts": ({"signature": {"inputs": [TENSOR | {"columns": ["x"]}]}}, False),
+    "a format that nobody reads": ({"format": "pickle"}, False),
+    "a baseline's path too long": ({"baseline": {"path": "x" * 513, "digest": "sha256:" + "a" * 64}}, False),
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_a_training_knows_beforehand_which_record_is_refused(kubectl: Any, case: str) -> None:
+    """What is created and refused would be created again for ever."""
+    changes, accepted = RECORDS[case]
+    record = modelversion(**changes)
+    ran = kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(record))
+    assert (ran.returncode == 0) is accepted, ran.stderr
+    assert (fault(record) is None) is accepted, fault(record)
 
 
 def test_every_field_explains_itself(kubectl: Any) -> None:

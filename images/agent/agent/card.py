@@ -38,6 +38,11 @@ def read_card(directory: int, paths: Collection[str]) -> Card:
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise InvalidOutput(f"metrics.json: {name!r} must be a finite number, not {json.dumps(value)[:100]}")
+    for path, value in (("noria.json", about), ("metrics.json", metrics)):
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError as error:
+            raise InvalidOutput(f"{path}: holds what no record can hold: {error}") from error
     return Card(
         format=_format(about.get("format"), paths),
         metrics=metrics,

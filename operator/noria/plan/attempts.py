@@ -1,16 +1,19 @@
 """What became of a TrainingJob's attempts: their Jobs and pods, judged by cause, and what the agent said of them."""
 
 import math
+from collections.abc import Iterator
 from datetime import datetime
 
 from noria.api.trainingjob import Attempt, Progress, TrainingJob
 from noria.plan import causes, training
 from noria.plan.contract import Answer, Event, Manifest, Observed, Query
-from noria.plan.manifests import moment, rfc3339
+from noria.plan.manifests import moment, pinned, rfc3339
 from noria.plan.modelversion import Published, read
 
 DISRUPTION_BACKOFF_CAP, FAILURE_BACKOFF_CAP = 300, 600
 PROGRESS = Query('{__name__=~"noria_training_.+"}', "trainingjob")
+RECIPE_INPUT_ERROR = 2
+"""Exit code of the recipes for parameters and data that can never work."""
 
 
 def judged(job: TrainingJob, observed: Observed, stopped: str | None) -> list[Attempt]:
@@ -57,6 +60,18 @@ def _completed(attempt: Attempt, live: Manifest) -> Attempt:
         "lastTransitionTime"
     )
     return attempt.model_copy(update={"cause": "Completed", "counted": False, "exit_code": 0, "end_time": end})
+
+
+def fatal(job: TrainingJob) -> list[int]:
+    """Exit codes after which a retry makes no sense."""
+    return job.spec.retry.fatal_exit_codes + ([RECIPE_INPUT_ERROR] if job.spec.recipe else [])
+
+
+def time_left(job: TrainingJob, observed: Observed) -> float | None:
+    """Seconds until activeDeadlineSeconds has passed; None without one, or before the first start."""
+    if job.spec.active_deadline_seconds is None or job.status.start_time is None:
+        return None
+    return (moment(job.status.start_time) - observed.now).total_seconds() + job.spec.active_deadline_seconds
 
 
 def recorded(job: TrainingJob, number: int) -> bool:
@@ -193,3 +208,18 @@ def event(attempt: Attempt) -> Event:
         f"attempt {attempt.number}: {attempt.message}",
         f"attempt-{attempt.number}",
     )
+
+
+def kept(job: TrainingJob, observed: Observed, running: int | None = None) -> Iterator[Manifest]:
+    """Children that stay as they are: Jobs that have ended (the newest two, for their logs) and all of the running attempt."""
+    code = training.code(job)
+    if code:
+        yield code
+    newest = max((number_of(each) for each in jobs(observed, "training")), default=0)
+    for each in observed.children:
+        if each["kind"] not in ("Job", "Service"):
+            continue
+        number = number_of(each)
+        over = any(job_condition(each, type) for type in ("Complete", "Failed", "FailureTarget"))
+        if number == running or (over and number >= newest - 1):
+            yield pinned(each)

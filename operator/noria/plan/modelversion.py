@@ -1,13 +1,15 @@
 """How a ModelVersion comes from a training: from the agent's message, numbered after those that exist."""
 
 import json
+import math
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from noria.api.meta import API_VERSION
-from noria.api.modelversion import Baseline, Format, Signature
+from noria.api.modelversion import Baseline, Format, ModelVersion, Signature
 from noria.api.trainingjob import TrainingJob
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import MANAGED_BY
@@ -17,6 +19,7 @@ MODEL, TRAINING_UID = "noria.dev/model", "noria.dev/training-job-uid"
 METRICS_KEPT = 64
 METRICS = TypeAdapter(dict[str, float])
 FORMATS = TypeAdapter(Format)
+REASON = re.compile(r"[A-Z][A-Za-z]*")
 
 
 class Published(NamedTuple):
@@ -30,18 +33,40 @@ class Published(NamedTuple):
 def read(text: str) -> Published:
     """The agent's termination message. A tenant can write to that file's content only through the artifact, still nothing in it is trusted."""
     try:
-        message = json.loads(text)
+        message = json.loads(text, parse_float=_finite, parse_constant=_finite)
         if "error" in message:
-            return Published({}, str(message["error"]), str(message.get("message", "")))
+            error = str(message["error"])
+            return Published({}, error if REASON.fullmatch(error) else "PublishFailed", str(message.get("message", "")))
         message["metrics"] = METRICS.validate_python(message.get("metrics") or {})
         message["format"] = FORMATS.validate_python(message.get("format") or "custom")
         for key, model in (("signature", Signature), ("baseline", Baseline)):
             if message.get(key):
                 message[key] = model.model_validate(message[key]).manifest()
-        message["digest"].removeprefix("sha256:")
+        if not isinstance(message["digest"], str):
+            raise ValueError("its digest is no text")
         return Published(message, None, "")
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         return Published({}, "InvalidMessage", f"the agent's message cannot be read: {error}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def fault(record: Manifest) -> str | None:
+    """What the API server would refuse in a record, with the path of the field; None if nothing.
+
+    Strictly, as the definition's limits are those of the model: a record that is refused would be tried for ever.
+    """
+    try:
+        ModelVersion.model_validate(record, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return None
 
 
 def of_training(versions: Iterable[Manifest], job: TrainingJob) -> Manifest | None:
@@ -60,7 +85,7 @@ def modelversion(
     """The record of what an attempt wrote. It has no owner: a model outlives the job that made it."""
     model = job.spec.output.model
     message = published.message
-    digests = message.get("inputs") or {}
+    digests, seed = message.get("inputs") or {}, message.get("seed")
     lineage = {
         "trainingJob": job.metadata.name,
         "uid": job.metadata.uid,
@@ -73,7 +98,7 @@ def modelversion(
             for each in job.spec.inputs
         ],
         "baseModel": message.get("baseModel"),
-        "seed": message.get("seed"),
+        "seed": seed if isinstance(seed, int) and -(2**63) <= seed < 2**63 else None,
     }
     spec = {
         "model": model,

@@ -4,14 +4,14 @@ One attempt is one batch Job that is never changed. Suspending, a failure and a 
 going on is the next one, with the same checkpoints. A terminal status is final.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 from noria.api.trainingjob import Attempt, Progress, TrainingJob, TrainingJobStatus
 from noria.plan import attempts, causes, training
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Manifest, Needs, Observed, Plan, Selector, Settings
-from noria.plan.manifests import moment, pinned, rfc3339
-from noria.plan.modelversion import modelversion, next_number, of_training
+from noria.plan.manifests import moment, rfc3339
+from noria.plan.modelversion import fault, modelversion, next_number, of_training
 
 ATTEMPTS_KEPT = 10
 
@@ -30,7 +30,7 @@ def plan(job: TrainingJob, observed: Observed) -> Plan:
     """What should be for one TrainingJob."""
     if finished(job.status):
         return _rest(job, observed)
-    left = _time_left(job, observed)
+    left = attempts.time_left(job, observed)
     stopped = "DeadlineExceeded" if left is not None and left <= 0 else "Suspended" if job.spec.suspend else None
     known = attempts.judged(job, observed, stopped)
     ended = [each for each in known if each.end_time and not attempts.recorded(job, each.number)]
@@ -61,7 +61,7 @@ def plan(job: TrainingJob, observed: Observed) -> Plan:
         return draft.start(1)
     if last.end_time is None:
         return draft.run(last)
-    if last.counted and last.exit_code in _fatal(job):
+    if last.counted and last.exit_code in attempts.fatal(job):
         return draft.end(
             False,
             last.cause or "Failed",
@@ -108,7 +108,7 @@ class _Draft:
         times = [each for each in (wait, self.time_left) if each is not None and each > 0]
         return Plan(
             status=self._with(None, reason, message),
-            children=(*_kept(self.job, self.observed, running), *(each for each in made if each)),
+            children=(*attempts.kept(self.job, self.observed, running), *(each for each in made if each)),
             creates=creates,
             events=self.events,
             requeue_after=min(times, default=None),
@@ -139,7 +139,7 @@ class _Draft:
         event = Event("Normal" if succeeded else "Warning", reason, message, "end")
         return Plan(
             status=self._with(succeeded, reason, message),
-            children=tuple(_kept(self.job, self.observed)),
+            children=tuple(attempts.kept(self.job, self.observed)),
             events=(*self.events, event),
             requeue_after=self.job.spec.ttl_seconds_after_finished,
         )
@@ -167,6 +167,8 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
                 "PublishFailed",
                 f"attempt {attempt.number} completed, but its folder could not be read: {cause.message if cause else 'its pod is gone'}",
             )
+        if publisher and attempts.job_condition(publisher, "Complete"):
+            return _publish_again(draft, attempt, publisher)
         made = None if publisher else training.publishing(job, attempt.number, observed.settings)
         text = f"attempt {attempt.number} completed; its folder is being hashed"
         trouble = causes.waiting(attempts.pods_of(observed, attempt.number, "publish"))
@@ -184,6 +186,12 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
         number = next_number(observed.related.get(_versions(job), ()), job.spec.output.model)
         ran = attempts.pods_of(observed, attempt.number)
         record = modelversion(job, attempt.number, published, number, attempts.image_digest(ran), observed.settings)
+        if wrong := fault(record):
+            text = f"attempt {attempt.number} completed, but its ModelVersion would be refused: {wrong}"
+            remedy = (
+                f"correct noria.json or metrics.json in NORIA_OUTPUT_DIR ({job.spec.output.path}), then train again"
+            )
+            return draft.end(False, "InvalidOutput", f"{text}; {remedy}")
         return draft.go_on(
             "Publishing", f"attempt {attempt.number} completed; its version is being recorded", creates=(record,)
         )
@@ -200,48 +208,34 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
     )
 
 
+def _publish_again(draft: _Draft, attempt: Attempt, publisher: Manifest) -> Plan:
+    """A publisher that completed without a message: if its pod is gone, so is the message, and another one tells it again."""
+    pods = attempts.pods_of(draft.observed, attempt.number, "publish")
+    text = f"attempt {attempt.number} completed"
+    if any(not causes.over(pod) for pod in pods):
+        return draft.go_on("Publishing", f"{text}; its folder is being hashed", running=attempt.number)
+    if pods:
+        uri = training.artifact_uri(draft.job, attempt.number)
+        remedy = f"see its log; the files are at {uri}, and a ModelVersion may be written for them by hand"
+        return draft.end(
+            False, "PublishFailed", f"{text}, but pod {pods[0]['metadata']['name']} told nothing: {remedy}"
+        )
+    again = draft.go_on("Publishing", f"{text}; its folder is hashed again: the message went with its pod")
+    name = publisher["metadata"]["name"]
+    return replace(again, children=tuple(each for each in again.children if each["metadata"]["name"] != name))
+
+
 def _rest(job: TrainingJob, observed: Observed) -> Plan:
     """After the end nothing changes any more; in time the object deletes itself."""
-    children = tuple(_kept(job, observed))
+    children = tuple(attempts.kept(job, observed))
     if job.spec.ttl_seconds_after_finished is None or job.status.completion_time is None:
         return Plan(status=job.status, children=children)
     left = (moment(job.status.completion_time) - observed.now).total_seconds() + job.spec.ttl_seconds_after_finished
     return Plan(status=job.status, children=children, requeue_after=left if left > 0 else None, delete_self=left <= 0)
 
 
-def _time_left(job: TrainingJob, observed: Observed) -> float | None:
-    """Seconds until activeDeadlineSeconds has passed; None without one, or before the first start."""
-    if job.spec.active_deadline_seconds is None or job.status.start_time is None:
-        return None
-    return (moment(job.status.start_time) - observed.now).total_seconds() + job.spec.active_deadline_seconds
-
-
-RECIPE_INPUT_ERROR = 2
-"""Exit code of the recipes for parameters and data that can never work."""
-
-
-def _fatal(job: TrainingJob) -> list[int]:
-    """Exit codes after which a retry makes no sense."""
-    return job.spec.retry.fatal_exit_codes + ([RECIPE_INPUT_ERROR] if job.spec.recipe else [])
-
-
 def _nodes(job: TrainingJob) -> str:
     return "1 node" if job.spec.nodes == 1 else f"{job.spec.nodes} nodes"
-
-
-def _kept(job: TrainingJob, observed: Observed, running: int | None = None) -> Iterator[Manifest]:
-    """Children that stay as they are: Jobs that have ended (the newest two, for their logs) and all of the running attempt."""
-    code = training.code(job)
-    if code:
-        yield code
-    newest = max((attempts.number_of(each) for each in attempts.jobs(observed, "training")), default=0)
-    for each in observed.children:
-        if each["kind"] not in ("Job", "Service"):
-            continue
-        number = attempts.number_of(each)
-        over = any(attempts.job_condition(each, type) for type in ("Complete", "Failed", "FailureTarget"))
-        if number == running or (over and number >= newest - 1):
-            yield pinned(each)
 
 
 CONTROLLER = Controller(

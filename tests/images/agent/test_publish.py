@@ -220,3 +220,14 @@ def test_a_seed_that_no_record_can_hold_is_left_out(workplace: Workplace) -> Non
     assert workplace.publish()["seed"] is None
     workplace.write("noria.json", json.dumps({"seed": 2**63 - 1}))
     assert workplace.publish()["seed"] == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "card", ['{"parameters": {"x": NaN}, "signature": {"inputs": [1e999]}}', '{"baseModel": "\\ud800"}']
+)
+def test_a_card_that_no_record_can_hold_is_refused(workplace: Workplace, card: str) -> None:
+    workplace.write("model.onnx", b"x")
+    workplace.write("noria.json", card)
+    message = workplace.publish()
+    assert message["error"] == "InvalidOutput"
+    assert message["message"].startswith("noria.json: ")
