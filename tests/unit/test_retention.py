@@ -63,6 +63,11 @@ def jobs(draw: Any) -> Manifest:
 
 
 versions = st.builds(lambda uri: {"spec": {"uri": uri}}, uris)
+endpoints = st.builds(
+    lambda test, train: {"spec": {"gate": {"test": test}, "retrain": {"template": {"inputs": [{"uri": train}]}}}},
+    uris,
+    uris,
+)
 services = st.builds(lambda uri: {"spec": {"predictor": {"model": {"storageUri": uri}}}}, uris)
 
 
@@ -76,17 +81,20 @@ def is_safe(uri: str, keep: list[str]) -> bool:
     return any(path.is_relative_to(each) or each == jobs_folder for each in places)
 
 
-@given(st.lists(jobs(), max_size=4), st.lists(versions, max_size=4), st.lists(services, max_size=4))
+@given(*(st.lists(each, max_size=4) for each in (jobs(), versions, endpoints, services)))
 def test_nothing_that_anybody_needs_is_outside_the_list(
-    jobs: list[Manifest], versions: list[Manifest], services: list[Manifest]
+    jobs: list[Manifest], versions: list[Manifest], endpoints: list[Manifest], services: list[Manifest]
 ) -> None:
-    keep = kept(jobs, versions, services)
+    keep = kept(jobs, versions, endpoints, services)
     assert keep == sorted(set(keep))
     assert all(each and not each.startswith("/") and ".." not in each.split("/") for each in keep)
     for version in versions:
         assert is_safe(version["spec"]["uri"], keep)
     for service in services:
         assert is_safe(service["spec"]["predictor"]["model"]["storageUri"], keep)
+    for endpoint in endpoints:
+        assert is_safe(endpoint["spec"]["gate"]["test"], keep)
+        assert is_safe(endpoint["spec"]["retrain"]["template"]["inputs"][0]["uri"], keep)
     for job in jobs:
         resource = TrainingJob.model_validate(job)
         succeeded = [each.status for each in resource.status.conditions]
@@ -103,17 +111,17 @@ def test_nothing_that_anybody_needs_is_outside_the_list(
 def test_what_nobody_needs_is_not_on_the_list() -> None:
     done = {"conditions": [{"type": "Succeeded", "status": "True"}], "attempts": [{"number": 1, "cause": "Completed"}]}
     job = {"metadata": {"name": "a", "uid": "11111111-0"}, "spec": {"output": {"model": "m"}}, "status": done}
-    assert kept([job], [], []) == []
-    assert kept([job], [{"spec": {"uri": PREFIX + "a-11111111/attempt-1"}}], []) == ["a-11111111/attempt-1"]
+    assert kept([job], [], [], []) == []
+    assert kept([job], [{"spec": {"uri": PREFIX + "a-11111111/attempt-1"}}], [], []) == ["a-11111111/attempt-1"]
     job["spec"] = {}
-    assert kept([job], [], []) == ["a-11111111/attempt-1"]
+    assert kept([job], [], [], []) == ["a-11111111/attempt-1"]
 
 
 @pytest.mark.parametrize(
     "uri", ["pvc://noria-artifacts", "pvc://noria-artifacts/jobs/", "pvc://noria-artifacts/jobs/../x"]
 )
 def test_who_may_mean_all_of_it_keeps_all_of_it(uri: str) -> None:
-    assert kept([], [{"spec": {"uri": uri}}], []) == ["."]
+    assert kept([], [{"spec": {"uri": uri}}], [], []) == ["."]
 
 
 def workspace(**retention: Any) -> Workspace:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from noria.api.workspace import RetentionStatus, Workspace
 from noria.plan import causes, sweep
@@ -32,17 +32,27 @@ def selectors(workspace: Workspace) -> tuple[Selector, ...]:
     return tuple(Selector(kind, workspace.namespace) for kind in kinds)
 
 
-def kept(jobs: Iterable[Manifest], versions: Iterable[Manifest], services: Iterable[Manifest]) -> list[str]:
+def kept(
+    jobs: Iterable[Manifest], versions: Iterable[Manifest], endpoints: Iterable[Manifest], services: Iterable[Manifest]
+) -> list[str]:
     """Paths below `jobs` that must stay, sorted; `.` is all of it.
 
     Of a TrainingJob that has not finished or that failed the whole folder, and what an unfinished one reads; of one that
-    succeeded and makes no version its completed attempt; and the artifact of every version that exists or is served.
+    succeeded and makes no version its completed attempt; the artifact of every version that exists or is served (it
+    starts again from its files though its record was deleted); and the data that an Endpoint names.
     """
     paths = {path for job in jobs for path in _of_job(job)}
-    uris = [each["spec"].get("uri") for each in versions]
-    # A version that is served while its record was deleted starts again from its files.
-    uris += [each["spec"].get("predictor", {}).get("model", {}).get("storageUri") for each in services]
-    return sorted(paths | {path for uri in uris if (path := _below_jobs(uri or ""))})
+    uris = [each["spec"].get("uri") or "" for each in versions]
+    uris += [text for each in (*endpoints, *services) for text in _texts(each["spec"])]
+    return sorted(paths | {path for uri in uris if (path := _below_jobs(uri))})
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        yield from (text for each in (value.values() if isinstance(value, dict) else value) for text in _texts(each))
 
 
 def _of_job(job: Manifest) -> Iterator[str]:
@@ -112,8 +122,8 @@ def _hidden(workspace: Workspace, observed: Observed) -> str | None:
 
 
 def _begin(workspace: Workspace, observed: Observed, status: RetentionStatus, as_of: datetime) -> Step:
-    jobs, versions, _, services = (observed.related[each] for each in selectors(workspace))
-    order = canonical({"asOf": rfc3339(as_of), "keep": kept(jobs, versions, services)})
+    needed = kept(*(observed.related[each] for each in selectors(workspace)))
+    order = canonical({"asOf": rfc3339(as_of), "keep": needed})
     if (size := len(order.encode())) > ORDER_LIMIT:
         return _ended(
             workspace,
