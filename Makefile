@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo demo-loop up down status check format crds golden test test-fast test-images test-apiserver test-e2e
+.PHONY: help demo demo-loop up down status check format crds dashboards golden test test-fast test-images test-apiserver test-e2e
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -39,6 +39,7 @@ check: $(VENV)/.ready  ## format, lint, types, layers, CRD drift: seconds
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m noria crds --check crds
+	$(BIN)/python hack/dashboards.py --check charts/noria/files/dashboards
 
 format: $(VENV)/.ready  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
@@ -46,6 +47,9 @@ format: $(VENV)/.ready  ## rewrite the code in the project's format
 
 crds: $(VENV)/.ready  ## render crds/ from the models
 	$(BIN)/python -m noria crds crds
+
+dashboards: $(VENV)/.ready  ## render the chart's Grafana dashboards
+	$(BIN)/python hack/dashboards.py charts/noria/files/dashboards
 
 golden: $(VENV)/.ready  ## renew plan.yaml of the golden cases, for review
 	$(BIN)/pytest -q tests/golden --rewrite

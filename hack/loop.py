@@ -7,6 +7,7 @@ due, or if one request failed.
 import asyncio
 import itertools
 import json
+import random
 import sys
 import time
 from collections import deque
@@ -68,7 +69,8 @@ class Client:
 
     async def ask(self) -> None:
         """For ever, at a steady pace, a sample of the sites that are there now."""
-        order = itertools.cycle(range(len(self.samples["y"])))
+        count = len(self.samples["y"])
+        order = itertools.cycle(random.Random(0).sample(range(count), count))
         async with asyncio.TaskGroup() as group:
             while True:
                 index = next(each for each in order if self.samples["site"][each] in self.sites)
@@ -150,7 +152,7 @@ async def drive(client: Client) -> dict[str, Any]:
                 said = words
             if not arrived and seconds > QUIET_SECONDS:
                 print(f"  {seconds:5.0f} s  {client.name}: site b joins", flush=True)
-                client.sites, arrived = "b", True
+                client.sites, arrived = "ab", True
             history = endpoint.get("status", {}).get("history", [])
             if ended is None and history and history[0]["number"] > 1 and not endpoint["status"].get("cycle"):
                 ended = time.monotonic()
@@ -215,9 +217,8 @@ async def run() -> int:
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         clients = [Client(name, held_out, session, address) for name in DUE]
-        first = await drive(clients[0])
-        rest = await asyncio.gather(*(drive(each) for each in clients[1:]))
-    for client, record in zip(clients, [first, *rest], strict=True):
+        records = [await drive(each) for each in clients]
+    for client, record in zip(clients, records, strict=True):
         faults += list(judge(client, record))
         print(f"\n{client.name}: {record['outcome']}: {record.get('message')}")
         for step in record["steps"]:

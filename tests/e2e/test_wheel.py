@@ -1,0 +1,268 @@
+"""The wheel on the real cluster: approval by those who may, a rollback that only moves traffic, drift as the textbook has it.
+
+`make demo-loop` proves whole cycles; this proves what people do by hand, and that the numbers are right.
+"""
+
+import concurrent.futures
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noria.plan import promql
+
+from .conftest import KUBECONFIG, ROOT, Kubectl, condition, endpoint, says, until
+from .test_serving import FLOWER, ask, serving, train
+
+ROLES = {"grace": "edit", "ada": "noria-modelendpoints-approver"}
+STEP_SECONDS, WINDOW_SECONDS = 5, 120
+ROWS = 600
+
+
+@pytest.fixture(scope="module")
+def prometheus(kubectl: Kubectl) -> str:
+    """Address of the cluster's Prometheus, reachable from this host."""
+    address = kubectl.get("service", "prometheus", "monitoring")["spec"]["clusterIP"]
+    return f"http://{address}:9090"
+
+
+def query(prometheus: str, expression: str) -> list[dict[str, Any]]:
+    body = urllib.parse.urlencode({"query": expression}).encode()
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query", body, timeout=30) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+@pytest.fixture(scope="module")
+def turning(kubectl: Kubectl, workspace: str) -> Iterator[str]:
+    """An Endpoint whose next version needs a canary step and an approval; host name."""
+    for user, role in ROLES.items():
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": f"wheel-{user}", "namespace": workspace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }
+        kubectl.apply(binding)
+    train(kubectl, workspace, "turning", "sklearn", {}, "iris", job="turning-1")
+    kubectl.apply(
+        endpoint(
+            "turning",
+            workspace,
+            model={"name": "turning", "track": "Latest"},
+            predictor={"replicas": 2, "resources": {"cpu": "250m", "memory": "1Gi"}},
+            monitoring={
+                "signals": [
+                    {"name": "drift", "type": "DataDrift", "threshold": 0.5, "windowSeconds": WINDOW_SECONDS},
+                    {
+                        "name": "mine",
+                        "type": "Custom",
+                        "query": "sum(increase(noria_predictions_total[2m]))",
+                        "fires": "Above",
+                        "threshold": 1000000,
+                    },
+                ]
+            },
+            rollout={
+                "drainSeconds": 5,
+                "warmSeconds": 600,
+                "steps": [{"weight": 50, "holdSeconds": STEP_SECONDS}],
+                "approval": "Manual",
+            },
+        )
+    )
+    yield serving(kubectl, "turning", workspace, "turning-1")
+    kubectl.run("delete", "modelendpoint", "turning", "-n", workspace)
+
+
+@contextmanager
+def load(gateway: str, host: str) -> Iterator[Counter[str]]:
+    """Four clients that ask all the time; what they were answered, by status."""
+    stop, answers = threading.Event(), Counter[str]()
+
+    def client() -> None:
+        while not stop.is_set():
+            try:
+                status, _ = ask(gateway, host, "/v1/models/turning:predict", {"instances": [FLOWER]})
+                answers[str(status)] += 1
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                answers[f"{type(error).__name__}: {error}"] += 1
+
+    with concurrent.futures.ThreadPoolExecutor(4) as clients:
+        running = [clients.submit(client) for _ in range(4)]
+        try:
+            yield answers
+        finally:
+            stop.set()
+        for each in running:
+            each.result()
+
+
+def annotate(kubectl: Kubectl, workspace: str, user: str, **annotations: str) -> subprocess.CompletedProcess[str]:
+    words = [f"noria.dev/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
+    return kubectl.run("annotate", "modelendpoint", "turning", "-n", workspace, f"--as={user}", *words, check=False)
+
+
+def current(kubectl: Kubectl, workspace: str) -> str:
+    status = kubectl.get("modelendpoint", "turning", workspace).get("status", {})
+    return "" if "cycle" in status else str(status.get("current", {}).get("version"))
+
+
+def send(gateway: str, host: str, rows: np.ndarray) -> list[dict[str, Any]]:
+    """The answers to the rows, ten a request."""
+    answers = []
+    for start in range(0, len(rows), 10):
+        body = {"instances": rows[start : start + 10].tolist()}
+        status, answer = ask(gateway, host, "/v1/models/turning:predict", body)
+        assert status == 200, answer
+        answers.append(answer)
+    return answers
+
+
+def baseline(kubectl: Kubectl, workspace: str) -> dict[str, Any]:
+    """baseline.json of the version that serves, read from the claim."""
+    path = kubectl.get("modelversion", "turning-1", workspace)["spec"]["uri"].removeprefix("pvc://noria-artifacts/")
+    pod = kubectl.get("job", "data-iris", workspace)["spec"]["template"]["spec"]
+    pod["containers"][0]["command"] = ["cat", f"/data/{path}/baseline.json"]
+    pod["containers"][0]["volumeMounts"][0] = {"name": "artifacts", "mountPath": "/data", "readOnly": True}
+    pod["restartPolicy"] = "Never"
+    metadata = {"name": "baseline", "namespace": workspace}
+    kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod})
+    until(lambda: kubectl.get("pod", "baseline", workspace).get("status", {}).get("phase") == "Succeeded", "it is read")
+    return dict(json.loads(kubectl.run("logs", "baseline", "-n", workspace).stdout))
+
+
+def textbook(rows: np.ndarray, known: dict[str, Any]) -> dict[str, float]:
+    """Population stability index of each column from the raw rows."""
+    values = {}
+    for column, feature in zip(rows.T, known["features"], strict=True):
+        counts = np.bincount(
+            np.searchsorted(feature["edges"], column, side="left"), minlength=len(feature["edges"]) + 1
+        )
+        share = np.clip(counts / counts.sum(), 1e-4, None)
+        before = np.clip(feature["proportions"], 1e-4, None)
+        values[feature["name"]] = float(np.sum((share - before) * np.log(share / before)))
+    return values
+
+
+def test_drift_is_the_textbooks_also_across_a_replicas_restart(
+    kubectl: Kubectl, workspace: str, gateway: str, turning: str, prometheus: str
+) -> None:
+    known = baseline(kubectl, workspace)
+    random = np.random.default_rng(5)
+    rows = random.normal([6.3, 3.3, 4.6, 1.6], [0.5, 0.4, 1.0, 0.5], (ROWS, 4)).clip(0.1).astype(np.float32)
+    only = {"namespace": workspace, "modelendpoint": "turning", "version": "turning-1"}
+    until(lambda: query(prometheus, promql.samples(WINDOW_SECONDS, selector=only)), "the servers are scraped")
+    answers = send(gateway, turning, rows[: ROWS // 2])
+    pods = kubectl.list("pods", workspace, "noria.dev/owner-name=turning,component=predictor")
+    seen = f"sum(noria_predictions_total{{namespace='{workspace}',modelendpoint='turning'}})"
+    until(lambda: float((query(prometheus, seen) or [{"value": [0, 0]}])[0]["value"][1]) == ROWS // 2, "all is scraped")
+    kubectl.run("delete", "pod", pods[0]["metadata"]["name"], "-n", workspace)
+    says(kubectl, "modelendpoint", "turning", workspace, "Ready", "Serving")
+    answers += send(gateway, turning, rows[ROWS // 2 :])
+    samples = promql.samples(WINDOW_SECONDS, selector=only)
+    until(lambda: float(query(prometheus, samples)[0]["value"][1]) > 0.95 * ROWS, "all is counted")
+    found = {
+        row["metric"]["feature"]: float(row["value"][1])
+        for row in query(prometheus, promql.feature_psi(WINDOW_SECONDS, selector=only))
+    }
+    for name, value in textbook(rows, known).items():
+        assert found[name] == pytest.approx(value, rel=0.05), name
+    labels = [{"id": each, "label": 1} for answer in answers for each in answer["predictionIds"]]
+    status, answer = ask(gateway, turning, "/v1/models/turning:feedback", {"labels": labels})
+    assert (status, answer["accepted"]) == (200, ROWS)
+
+
+def test_who_asks_by_hand_says_so_and_may(kubectl: Kubectl, workspace: str, turning: str) -> None:
+    assert "may not approve" in annotate(kubectl, workspace, "grace", by="grace", approve="turning-2").stderr
+    assert (
+        "set annotation noria.dev/by=ada" in annotate(kubectl, workspace, "ada", by="bob", approve="turning-2").stderr
+    )
+    assert "set annotation noria.dev/by=ada" in annotate(kubectl, workspace, "ada", approve="turning-2").stderr
+    assert "may not rollback" in annotate(kubectl, workspace, "ada", by="ada", rollback_to="turning-1").stderr
+
+
+def test_approval_then_rollback_without_a_failed_request(
+    kubectl: Kubectl, workspace: str, gateway: str, turning: str
+) -> None:
+    with load(gateway, turning) as answers:
+        train(kubectl, workspace, "turning", "sklearn", {"seed": "1"}, "iris", job="turning-2")
+        said = says(kubectl, "modelendpoint", "turning", workspace, "UpToDate", "ApprovalNeeded", 240)
+        assert "noria.dev/approve=turning-2" in said["message"]
+        kubectl.run(
+            "delete", "pod", "-n", "noria-system", "-l", "app.kubernetes.io/name=noria", "--grace-period=0", "--force"
+        )
+        assert annotate(kubectl, workspace, "ada", by="ada", approve="turning-2").returncode == 0
+        until(lambda: current(kubectl, workspace) == "turning-2", "turning-2 is promoted")
+        promoted = kubectl.get("modelendpoint", "turning", workspace)
+        assert promoted["status"]["history"][0]["approvedBy"] == "ada"
+        assert [each["name"] for each in promoted["status"]["history"][0]["steps"]] == [
+            "Starting",
+            "Canary-50",
+            "Approval",
+            "Moving",
+        ]
+        assert annotate(kubectl, workspace, "grace", by="grace", rollback_to="turning-1").returncode == 0
+        began = time.monotonic()
+        until(lambda: current(kubectl, workspace) == "turning-1", "turning-1 is back")
+        seconds = time.monotonic() - began
+    assert set(answers) == {"200"}, answers
+    assert seconds < 15, "the old version was warm: only the traffic moves"
+    back = kubectl.get("modelendpoint", "turning", workspace)
+    assert back["status"]["history"][0]["trigger"] == {"reason": "Rollback", "by": "grace"}
+    until(
+        lambda: (
+            not kubectl.get("modelendpoint", "turning", workspace)["metadata"]["annotations"].keys()
+            & {"noria.dev/by", "noria.dev/rollback-to", "noria.dev/approve"}
+        ),
+        "the annotations are gone",
+    )
+    assert condition(back, "UpToDate")["status"] == "True", "what was rolled back is not wanted again"
+
+
+def test_a_signal_of_ones_own_sees_only_its_namespace(
+    kubectl: Kubectl, workspace: str, turning: str, prometheus: str
+) -> None:
+    def look() -> float | None:
+        signals = kubectl.get("modelendpoint", "turning", workspace)["status"].get("signals", [])
+        return next((each.get("value") for each in signals if each["name"] == "mine"), None)
+
+    value = until(look, "the signal has a value")
+    mine = float(
+        query(prometheus, f"sum(increase(noria_predictions_total{{namespace='{workspace}'}}[2m]))")[0]["value"][1]
+    )
+    assert value == pytest.approx(mine, rel=0.5)
+
+
+def test_every_query_of_the_dashboards_has_data(workspace: str, turning: str, prometheus: str) -> None:
+    for path in sorted((ROOT / "charts/noria/files/dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                asked = target["expr"].replace("$namespace", workspace).replace("$endpoint", "turning")
+                until(lambda asked=asked: query(prometheus, asked), f"{panel['title']}: {asked}", 30)
+
+
+def test_replay_tells_what_another_threshold_would_have_done(workspace: str, turning: str, prometheus: str) -> None:
+    command = ["-m", "noria", "replay", "turning", "-n", workspace, "--prometheus", prometheus, "--hours", "0.5"]
+    environment = {"PYTHONPATH": str(ROOT / "operator"), "KUBECONFIG": str(KUBECONFIG), "PATH": "/usr/bin:/bin"}
+    for threshold, word in (("0.01", "Firing"), ("100", "OK")):
+        ran = subprocess.run(
+            [sys.executable, *command, "--threshold", f"drift={threshold}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert f"signal drift: {word}" in ran.stdout
