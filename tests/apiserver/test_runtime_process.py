@@ -3,9 +3,12 @@
 import json
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
+
+from noria.plan.manifests import rfc3339
 
 Start = Eventually = Callable[..., Any]
 
@@ -170,3 +173,56 @@ def test_a_webhook_that_fails_is_told_and_then_overcome(
         kubectl("delete", "validatingwebhookconfiguration", namespace)
     eventually(lambda: read(kubectl, "-n", namespace, "jobs")["items"])
     eventually(lambda: summary(read(kubectl, "-n", namespace, "trainingjob", "train"))["reason"] == "Pending")
+
+
+def patch_status(kubectl: Any, status: dict[str, Any], *what: str) -> None:
+    ran = kubectl("patch", *what, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_due_sweep_becomes_a_job_and_its_message_a_status(
+    kubectl: Any, namespace: str, start: Start, eventually: Eventually
+) -> None:
+    team, now = f"team-{namespace}", rfc3339(datetime.now(UTC))
+    start(user="first", lease_namespace=namespace)
+    apply(kubectl, manifest("Workspace", team))
+    eventually(lambda: summary(read(kubectl, "workspace", team)).get("status") == "True")
+    apply(kubectl, manifest("TrainingJob", "train", team, image="x"))
+    folder = f"train-{read(kubectl, '-n', team, 'trainingjob', 'train')['metadata']['uid'][:8]}"
+    patch_status(kubectl, {"phase": "Bound"}, "-n", team, "pvc", "noria-artifacts")
+    patch_status(kubectl, {"retention": {"number": 3, "lastSweepTime": "2020-01-01T00:00:00Z"}}, "workspace", team)
+
+    job = eventually(lambda: read(kubectl, "-n", team, "job", "noria-sweep-4"))
+    template = job["spec"]["template"]
+    order = json.loads(template["metadata"]["annotations"]["noria.dev/sweep"])
+    assert order == {"asOf": "2020-01-02T00:00:00Z", "keep": [folder]}
+    assert job["metadata"]["ownerReferences"][0]["kind"] == "Workspace"
+
+    metadata = {"name": "sweeper", "namespace": team, "labels": template["metadata"]["labels"]}
+    apply(kubectl, yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}))
+    told = json.dumps({"removed": 3, "bytes": 5_000_000_000, "kept": 1, "failed": []})
+    ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": told}
+    container = {"name": "agent", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+    container["state"] = {"terminated": ended}
+    patch_status(kubectl, {"phase": "Succeeded", "containerStatuses": [container]}, "-n", team, "pod", "sweeper")
+    done = [
+        {"type": type, "status": "True", "lastTransitionTime": now, "lastProbeTime": now}
+        for type in ("SuccessCriteriaMet", "Complete")
+    ]
+    status = {"conditions": done, "startTime": now, "completionTime": now, "succeeded": 1}
+    patch_status(kubectl, status, "-n", team, "job", "noria-sweep-4")
+
+    def retention() -> Any:
+        found = read(kubectl, "workspace", team)["status"]["retention"]
+        return None if found.get("state") else found
+
+    assert eventually(retention) == {
+        "number": 4,
+        "lastSweepTime": now,
+        "removedFolders": 3,
+        "freedBytes": 5_000_000_000,
+        "message": "removed 3 folders with 5000000000 bytes, kept 1",
+    }
+    events = read(kubectl, "-n", "default", "events", f"--field-selector=involvedObject.name={team},reason=Swept")
+    assert len(events["items"]) == 1
+    assert read(kubectl, "-n", team, "job", "noria-sweep-4"), "its log stays readable"
