@@ -113,22 +113,29 @@ def _read(measured: Measured, version: str, values: list[Answer], samples: Answe
     wanted = measured.features if isinstance(measured, Signal) else []
     if wanted:
         rows = [row for row in rows if row.labels.get("feature", "") in ("", *wanted)]
-    count = sum(row.value for row in samples.rows if row.labels.get("version") == version) if samples else None
-    if not rows:
-        return Reading(
-            samples=count,
-            reason="NoData",
-            message="Prometheus has no values of it: nothing was asked, or the server is not scraped",
-        )
+    counted = [row.value for row in samples.rows if row.labels.get("version") == version] if samples else []
+    if samples and not counted:
+        return Reading(reason="NoData", message="Prometheus has no values of this version; its server is not scraped")
+    count = sum(counted) if samples else None
     finite = [row for row in rows if math.isfinite(row.value)]
     worst = _worst(finite, measured) if finite else None
     value, feature = (worst.value, worst.labels.get("feature")) if worst else (None, None)
-    if samples is not None and count is not None and not count >= measured.min_samples:
+    if count is not None and not count >= measured.min_samples:
         text = f"{count:.0f} of at least {measured.min_samples} samples within {measured.window_seconds} s"
         return Reading(value, count, feature, "TooFewSamples", text)
+    if not rows:
+        return Reading(
+            samples=count, reason="NoData", message=NOTHING.get(measured.type, "Prometheus has no values of it")
+        )
     if worst is None:
         return Reading(samples=count, reason="NotANumber", message="Prometheus answers with no number")
     return Reading(value, count, feature)
+
+
+NOTHING = dict.fromkeys(
+    ("DataDrift", "PredictionDrift"), "the version has no baseline.json to compare with, or its server does not count"
+)
+"""Why there may be samples and no values."""
 
 
 def _worst(rows: list[Row], measured: Measured) -> Row:
