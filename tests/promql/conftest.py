@@ -35,6 +35,12 @@ class Promtool:
         """The query as Prometheus itself sets the matcher in every selector."""
         return self._run("--experimental", "promql", "label-matchers", "set", "--", query, "namespace", namespace)
 
+    def check_rules(self, groups: object) -> None:
+        """Fails if Prometheus would not load these groups of rules."""
+        file = self.folder / "rules.yaml"
+        file.write_text(yaml.safe_dump(groups))
+        self._run("check", "rules", str(file))
+
     def expect(self, data: Mapping[str, Values], query: str, rows: list[Row]) -> None:
         """The query after 60 minutes gives exactly these rows, each to a millionth."""
         wanted = {series("wanted", **labels): f"{value!r}x60" for labels, value in rows}

@@ -19,7 +19,7 @@ def monitors(view: View, recorded: Turn) -> Iterator[Manifest]:
         rules = [
             rule
             for each in endpoint.spec.monitoring.signals
-            for rule in _alert(endpoint, each, recorded.current.version)
+            for rule in alerts(endpoint, each, recorded.current.version)
         ]
         if rules:
             group = {"name": f"noria-{endpoint.metadata.name}", "rules": rules}
@@ -31,7 +31,7 @@ def _scraping(endpoint: Endpoint) -> Manifest:
     return {"selector": {"matchLabels": labels}, "podMetricsEndpoints": [{"portNumber": 8080, "path": "/metrics"}]}
 
 
-def _alert(endpoint: Endpoint, signal: Signal, version: str) -> Iterator[Manifest]:
+def alerts(endpoint: Endpoint, signal: Signal, version: str) -> Iterator[Manifest]:
     """The signal as an alert. Staleness is known to the operator alone."""
     name, namespace = endpoint.metadata.name, endpoint.metadata.namespace or ""
     only = {"namespace": namespace, "modelendpoint": name, "version": version}
