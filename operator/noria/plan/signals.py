@@ -13,7 +13,7 @@ from noria.plan.measures import Reading, reading, worse_below
 CROSSINGS = 4
 """So many crossings of the threshold within the window are flapping: nothing is concluded until they are fewer."""
 MOVEMENT = 0.1
-"""A value is written anew when it moved by this share of the threshold; each write costs a request."""
+"""A value is written anew when it moved by this share of the threshold, or of itself above it; each write costs a request."""
 
 
 def judge(endpoint: Endpoint, version: ModelVersion | None, observed: Observed) -> list[SignalStatus]:
@@ -95,7 +95,7 @@ def _damped(told: SignalStatus, old: SignalStatus | None) -> SignalStatus:
     if told.threshold != old.threshold or (told.value is None) != (old.value is None):
         return told
     if told.value is not None and old.value is not None:
-        moved = abs(told.value - old.value) >= MOVEMENT * told.threshold
+        moved = abs(told.value - old.value) >= MOVEMENT * max(told.threshold, abs(old.value))
         return told if moved else old
     return old
 
