@@ -14,8 +14,8 @@ from noria.plan.view import APPROVE, BY, RETRAIN, RETRY, ROLLBACK_TO, Refusal, T
 
 
 def conditions(view: View, turn: Turn) -> list[Condition]:
-    """Ready, UpToDate, Verified, and whether everything that is watched is known."""
-    return [*_served(view, turn), *_monitored(view)]
+    """Ready, UpToDate, Verified, whether everything that is watched is known, and whether a mirror that is asked for can be."""
+    return [*_served(view, turn), *_monitored(view), *_mirror(view)]
 
 
 def _served(view: View, turn: Turn) -> Iterator[Condition]:
@@ -96,6 +96,16 @@ def _monitored(view: View) -> list[Condition]:
     if len(view.signals) < len(view.endpoint.spec.monitoring.signals):
         return [condition(view.observed, "Monitored", None, "Waiting", "nothing has been evaluated yet")]
     return [condition(view.observed, "Monitored", True, "SignalsKnown", "every signal is evaluated")]
+
+
+def _mirror(view: View) -> Iterator[Condition]:
+    if view.endpoint.spec.rollout.mirror is None:
+        return
+    if view.observed.settings.gateway_mirrors:
+        yield condition(view.observed, "MirrorAvailable", True, "Declared", "the gateway is declared to mirror")
+    else:
+        text = f"rollout.mirror is passed over: {traffic.NO_MIRROR}"
+        yield condition(view.observed, "MirrorAvailable", False, "NotDeclared", text)
 
 
 STAGE_REASONS = {
