@@ -189,5 +189,8 @@ class Controller(Generic[R]):
     """Kinds that carry our owner label and are observed, never pruned (a child's Pods; a claim that must survive)."""
     needs: Callable[[R, Settings], Needs]
     plan: Callable[[R, Observed], Plan]
+    unmoved: Callable[[R, Observed], bool] = lambda resource, observed: False
+    """Whether new answers from Prometheus alone leave everything as it is recorded, so that nothing needs to be planned.
+    What it is shown has no children; it is asked for every object at every evaluation."""
     owned_by_label: bool = False
     """Whether the owner label alone proves ownership (no ownerReference), as under a Workspace that retains."""

@@ -86,7 +86,13 @@ def _missing(observed: Observed) -> Refusal | None:
 
 
 def _view(endpoint: Endpoint, observed: Observed) -> View:
-    versions = tuple(ModelVersion.model_validate(each) for each in observed.related.get(_versions(endpoint), ()))
+    # Of the other models' versions, which may be many, nothing is read.
+    known = (
+        each
+        for each in observed.related.get(_versions(endpoint), ())
+        if each["spec"]["model"] == endpoint.spec.model.name
+    )
+    versions = tuple(ModelVersion.model_validate(each) for each in known)
     wanted = _wanted(endpoint, versions)
     if isinstance(wanted, ModelVersion):
         wanted = _unservable(endpoint, wanted) or wanted
@@ -194,10 +200,16 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
     return Replicas(ready=live.get("status", {}).get("readyReplicas", 0), desired=endpoint.spec.predictor.replicas)
 
 
+def unmoved(endpoint: Endpoint, observed: Observed) -> bool:
+    """Whether the signals are as recorded and no gate waits for an answer."""
+    return endpoint.status.cycle is None and _view(endpoint, observed).signals == endpoint.status.signals
+
+
 CONTROLLER = Controller(
     resource=Endpoint,
     owns=("InferenceService", "HTTPRoute", "TrainingJob", "Job", "PrometheusRule", "PodMonitor"),
     watches=("Pod", "Deployment"),
     needs=needs,
     plan=plan,
+    unmoved=unmoved,
 )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from noria.api.monitoring import Signal
@@ -43,28 +43,43 @@ def questions(measured: Measured, namespace: str, only: Mapping[str, str] | None
 
     Raises promql.InvalidQuery for a query of one's own that cannot be asked.
     """
-    window, label = measured.window_seconds, "" if only else LABEL
-    if measured.type == "Custom":
-        return Questions((Query(promql.confined(measured.query or "", namespace)),), None)
-    if measured.type == "Staleness":
+    what = (measured.type, measured.window_seconds, measured.metric, measured.quantile, measured.query)
+    return _questions(*what, namespace if measured.query else "", tuple((only or {}).items()))
+
+
+@lru_cache(maxsize=65536)
+def _questions(
+    type: str,
+    window: int,
+    metric: str | None,
+    quantile: float | None,
+    query: str | None,
+    namespace: str,
+    only: tuple[tuple[str, str], ...],
+) -> Questions:
+    """Written once for all Endpoints that ask the same: the texts are long."""
+    if type == "Custom":
+        return Questions((Query(promql.confined(query or "", namespace)),), None)
+    if type == "Staleness":
         return Questions((), None)
-    values, samples = _asked(measured)
+    values, samples = _asked(type, metric, quantile)
+    label, selector = "" if only else LABEL, dict(only)
     return Questions(
-        tuple(Query(each(window, selector=only or {}), label) for each in values),
-        Query(samples(window, selector=only or {}), label),
+        tuple(Query(each(window, selector=selector), label) for each in values),
+        Query(samples(window, selector=selector), label),
     )
 
 
 Builder = Callable[..., str]
 
 
-def _asked(measured: Measured) -> tuple[tuple[Builder, ...], Builder]:
+def _asked(type: str, metric: str | None, quantile: float | None) -> tuple[tuple[Builder, ...], Builder]:
     """The queries for values, and the one for samples."""
-    if measured.type == "Latency":
-        return (partial(promql.latency, quantile=measured.quantile or 0.99),), promql.requests
-    if measured.type == "Performance":
-        return (PERFORMANCE[measured.metric or "accuracy"],), promql.labels
-    return ASKED[measured.type]
+    if type == "Latency":
+        return (partial(promql.latency, quantile=quantile or 0.99),), promql.requests
+    if type == "Performance":
+        return (PERFORMANCE[metric or "accuracy"],), promql.labels
+    return ASKED[type]
 
 
 ASKED: Mapping[str, tuple[tuple[Builder, ...], Builder]] = {

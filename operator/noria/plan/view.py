@@ -60,7 +60,7 @@ class View:
     endpoint: Endpoint
     observed: Observed
     versions: tuple[ModelVersion, ...]
-    """Versions of the namespace."""
+    """Versions of the Endpoint's model."""
     wanted: ModelVersion | Refusal
     """The version that the spec asks for."""
     signals: list[SignalStatus]

@@ -148,7 +148,7 @@ class Operator:
             self.queue.add(key)
 
     def _look_at(self, key: Ref) -> None:
-        if self.store.get(key):
+        if self.store.get(key) and not self.reconciler.unmoved(key):
             self.queue.add(key)
 
     def _look_at_all(self, kind: str) -> None:

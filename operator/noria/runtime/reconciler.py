@@ -80,6 +80,26 @@ class Reconciler:
             raise problem
         return plan.requeue_after
 
+    def unmoved(self, key: Ref) -> bool:
+        """Whether the newest answers of Prometheus change nothing for an object; of what cannot be read, never."""
+        live = self.store.get(key)
+        controller = self.controllers[key.kind]
+        if live is None or "status" not in live:
+            return False
+        try:
+            resource = controller.resource.model_validate(live)
+        except ValidationError:
+            return False
+        needs = controller.needs(resource, self.settings)
+        observed = Observed(
+            settings=self.settings,
+            now=self.now(),
+            related={each: self.store.select(each) for each in needs.selectors},
+            answers=self.answers.of(key, needs.queries),
+            absent=frozenset(self.store.absent),
+        )
+        return controller.unmoved(resource, observed)
+
     def concerned(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> set[Ref]:
         """Keys whose plan may turn out otherwise since an object changed from `old` to `new`."""
         owners = {self.store.owner(each) for each in (old, new) if each}
