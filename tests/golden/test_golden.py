@@ -49,7 +49,9 @@ def read_query(answer: dict[str, Any]) -> Query:
     if "promql" in answer:
         return Query(answer["promql"], answer.get("label", ""))
     ((name, arguments),) = answer["ask"].items()
-    return Query(getattr(promql, name)(**arguments), "modelendpoint")
+    text = getattr(promql, name)(**arguments)
+    by_feature = name in ("feature_psi", "quality", "schema_errors")
+    return Query(promql.worst(text) if by_feature and not answer.get("every") else text, "modelendpoint")
 
 
 def read_answer(answer: dict[str, Any]) -> Answer:

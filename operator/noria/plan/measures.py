@@ -44,7 +44,8 @@ def questions(measured: Measured, namespace: str, only: Mapping[str, str] | None
     Raises promql.InvalidQuery for a query of one's own that cannot be asked.
     """
     what = (measured.type, measured.window_seconds, measured.metric, measured.quantile, measured.query)
-    return _questions(*what, namespace if measured.query else "", tuple((only or {}).items()))
+    every = isinstance(measured, Signal) and bool(measured.features)
+    return _questions(*what, namespace if measured.query else "", every, tuple((only or {}).items()))
 
 
 @lru_cache(maxsize=65536)
@@ -55,6 +56,7 @@ def _questions(
     quantile: float | None,
     query: str | None,
     namespace: str,
+    every_feature: bool,
     only: tuple[tuple[str, str], ...],
 ) -> Questions:
     """Written once for all Endpoints that ask the same: the texts are long."""
@@ -64,10 +66,10 @@ def _questions(
         return Questions((), None)
     values, samples = _asked(type, metric, quantile)
     label, selector = "" if only else LABEL, dict(only)
-    return Questions(
-        tuple(Query(each(window, selector=selector), label) for each in values),
-        Query(samples(window, selector=selector), label),
-    )
+    texts = [each(window, selector=selector) for each in values]
+    if type in BY_FEATURE and not every_feature:
+        texts = [promql.worst(each) for each in texts]
+    return Questions(tuple(Query(each, label) for each in texts), Query(samples(window, selector=selector), label))
 
 
 Builder = Callable[..., str]
@@ -88,6 +90,8 @@ ASKED: Mapping[str, tuple[tuple[Builder, ...], Builder]] = {
     "DataQuality": ((promql.quality, promql.schema_errors), promql.requests),
     "ErrorRate": ((promql.error_rate,), promql.requests),
 }
+BY_FEATURE = ("DataDrift", "DataQuality")
+"""Of these only the worst feature counts, unless the signal names some."""
 PERFORMANCE: Mapping[str, Builder] = {"accuracy": promql.accuracy, "f1": promql.f1, "mae": promql.mae}
 
 

@@ -29,6 +29,11 @@ def feature_psi(window: int, *, selector: Selector = EVERYTHING) -> str:
     return _psi("noria_feature", f"{KEY}, feature", "bin", window, selector)
 
 
+def worst(expression: str) -> str:
+    """Of the rows of one version the one with the highest value, with its own labels: Prometheus need not send the others."""
+    return f"topk by ({KEY}) (1, {expression})"
+
+
 def prediction_psi(window: int, *, selector: Selector = EVERYTHING) -> str:
     """Population stability index of the predictions against those of the training."""
     return _psi("noria_prediction", KEY, "category", window, selector)
