@@ -7,6 +7,7 @@ import time
 
 from cores import cores
 
+from server.baseline import outcome_of, read_baseline
 from server.formats import UnsafeModel, UnsupportedModel, detect, load
 from server.settings import Settings, read_settings
 from server.signature import InvalidSignature, read_card, read_signature
@@ -39,18 +40,31 @@ def serve(settings: Settings, threads: int) -> None:
     else:
         log.warning("NORIA_MODEL_DIGEST is empty: nothing was verified")
     format = settings.format or detect(settings.folder)
+    baseline = read_baseline(settings.folder)
     runtime = load(format, settings.folder, read_signature(read_card(settings.folder)), threads)
     log.info("loaded %s after %.1f s, %d threads", format, time.monotonic() - started, threads)
 
     from kserve import ModelServer  # only now: a model that is refused is refused without waiting for it
+    from kserve.model_server import app
+    from prometheus_client import REGISTRY
 
     from server import metrics
+    from server.counts import Counts
+    from server.feedback import Feedback
+    from server.ids import Ids, Slices
     from server.model import ServedModel
+    from server.web import RequestMetrics, feedback_route
 
     metrics.start(settings.name, settings.version, format, settings.digest, bool(settings.digest))
+    outcome, slices = outcome_of(runtime.signature, baseline), Slices()
+    counts = Counts((settings.name, settings.version), runtime.signature, baseline, outcome)
+    REGISTRY.register(counts)
+    app.add_middleware(RequestMetrics, endpoint=settings.name, version=settings.version)
+    app.include_router(feedback_route(Feedback(settings.name, settings.version, outcome, slices)))
     server = ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False)
     log.info("serving %s on port %d after %.1f s", settings.name, settings.port, time.monotonic() - started)
-    server.start([ServedModel(settings.name, settings.version, runtime)])
+    ids = Ids(settings.version, outcome)
+    server.start([ServedModel(settings.name, settings.version, runtime, counts, ids, slices)])
 
 
 if __name__ == "__main__":

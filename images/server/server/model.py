@@ -11,7 +11,9 @@ from kserve import InferRequest, InferResponse, Model
 from kserve.errors import InferenceError, InvalidInput
 
 from server import metrics
+from server.counts import Counts
 from server.formats import Runtime
+from server.ids import Ids, Slices
 from server.protocol import from_v1, from_v2, to_v1, to_v2
 from server.signature import Array, InvalidRequest
 
@@ -21,9 +23,10 @@ log = logging.getLogger("server")
 class ServedModel(Model):  # type: ignore[misc]
     """One runtime under one name; the model runs in one thread, which uses all cores itself, and health checks go on."""
 
-    def __init__(self, name: str, version: str, runtime: Runtime) -> None:
+    def __init__(self, name: str, version: str, runtime: Runtime, counts: Counts, ids: Ids, slices: Slices) -> None:
         super().__init__(name)
         self.version, self.runtime = version, runtime
+        self.counts, self.ids, self.slices = counts, ids, slices
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self.ready = True
 
@@ -39,24 +42,39 @@ class ServedModel(Model):  # type: ignore[misc]
     ) -> dict[str, Any] | InferResponse:
         """Answers one request of either protocol; InvalidInput becomes 400, InferenceError 500."""
         try:
+            slice = self.slices.of(headers)
+            outputs = await self._run(self._decoded(payload))
+            ids = self.ids.issue(slice, outputs)
             if isinstance(payload, InferRequest):
-                outputs = await self._run(from_v2(payload, self.runtime.signature))
-                return to_v2(outputs, payload, self.version)
-            return to_v1(await self._run(from_v1(payload, self.runtime.signature)), self.version)
+                return to_v2(outputs, payload, self.version, ids)
+            return to_v1(outputs, self.version, ids)
         except InvalidRequest as error:
             metrics.errors.labels(self.name, self.version, "InvalidRequest").inc()
             raise InvalidInput(str(error)) from error
 
-    async def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _decoded(self, payload: dict[str, Any] | InferRequest) -> dict[str, Array]:
         try:
-            outputs = await asyncio.get_running_loop().run_in_executor(self.pool, self._timed, inputs)
+            if isinstance(payload, InferRequest):
+                return from_v2(payload, self.runtime.signature)
+            return from_v1(payload, self.runtime.signature)
+        except InvalidRequest:
+            self.counts.add_refused(payload)
+            raise
+
+    async def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        loop = asyncio.get_running_loop()
+        try:
+            outputs = await loop.run_in_executor(self.pool, self._timed, inputs)
         except Exception as error:
             metrics.errors.labels(self.name, self.version, "ModelError").inc()
+            self.counts.add_failed(inputs)
             log.exception("the model failed on inputs of %s", {name: value.shape for name, value in inputs.items()})
             raise InferenceError(
                 f"the model failed on this input: {type(error).__name__}; its log says more"
             ) from error
         metrics.predictions.labels(self.name, self.version).inc(len(next(iter(inputs.values()))))
+        if self.counts.add(inputs, outputs):
+            loop.call_soon(self.counts.flush)  # after the answer
         return outputs
 
     def _timed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -44,7 +44,7 @@ def _by_input(instance: Any, number: int, signature: Signature) -> Mapping[str, 
             raise InvalidRequest(f"instances[{number}]: expected an object with {names}, got {_kind(instance)}")
         return {only.name: instance}
     by_column = only is not None and only.columns and only.name not in instance
-    wanted = only.columns if only is not None and by_column else tuple(tensor.name for tensor in signature.inputs)
+    wanted = only.names if only is not None and by_column else tuple(tensor.name for tensor in signature.inputs)
     if missing := [name for name in wanted if name not in instance]:
         raise InvalidRequest(f"instances[{number}] {missing[0]!r}: expected a value, got none")
     if unknown := sorted(set(instance) - set(wanted)):
@@ -52,7 +52,9 @@ def _by_input(instance: Any, number: int, signature: Signature) -> Mapping[str, 
             f"instances[{number}] {unknown[0]!r}: the model has no such input; it has {', '.join(wanted)}"
         )
     if only is not None and by_column:
-        return {only.name: [_number(instance[column], number, column) for column in only.columns]}
+        if only.datatype == "BYTES":
+            return {only.name: [instance[column] for column in only.names]}
+        return {only.name: [_number(instance[column], number, column) for column in only.names]}
     return instance
 
 
@@ -94,16 +96,17 @@ def from_v2(request: InferRequest, signature: Signature) -> dict[str, Array]:
     return made
 
 
-def to_v1(outputs: Mapping[str, Array], version: str) -> dict[str, Any]:
-    """A v1 answer."""
+def to_v1(outputs: Mapping[str, Array], version: str, ids: list[str]) -> dict[str, Any]:
+    """A v1 answer; `ids` are those of its predictions, if they have any."""
     lists = {name: value.tolist() for name, value in outputs.items()}
     rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
     predictions = rows if len(lists) > 1 else next(iter(lists.values()))
-    return {"predictions": predictions} | ({"modelVersion": version} if version else {})
+    given = {"modelVersion": version, "predictionIds": ids}
+    return {"predictions": predictions} | {name: value for name, value in given.items() if value}
 
 
-def to_v2(outputs: Mapping[str, Array], request: InferRequest, version: str) -> InferResponse:
-    """A v2 answer with the outputs that were asked for, or all."""
+def to_v2(outputs: Mapping[str, Array], request: InferRequest, version: str, ids: list[str]) -> InferResponse:
+    """A v2 answer with the outputs that were asked for, or all; its parameter `prediction_ids` is one text, with commas."""
     wanted = [output.name for output in request.request_outputs or ()] or list(outputs)
     if unknown := [name for name in wanted if name not in outputs]:
         raise InvalidRequest(f"outputs {unknown[0]!r}: the model has no such output; it has {', '.join(outputs)}")
@@ -113,7 +116,10 @@ def to_v2(outputs: Mapping[str, Array], request: InferRequest, version: str) -> 
         output = InferOutput(name, list(value.shape), FROM_KIND[str(value.dtype)])
         output.set_data_from_numpy(value, binary_data=False)
         made.append(output)
-    return InferResponse(request.id or str(uuid4()), request.model_name, made, model_version=version or None)
+    parameters = {"prediction_ids": ",".join(ids)} if ids else None
+    return InferResponse(
+        request.id or str(uuid4()), request.model_name, made, model_version=version or None, parameters=parameters
+    )
 
 
 def _kind(value: Any) -> str:

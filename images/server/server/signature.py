@@ -1,6 +1,7 @@
 """A model's signature, and the checks that a request's values pass before they reach the model."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,17 @@ class InvalidSignature(ValueError):
 
 
 @dataclass(frozen=True)
+class Column:
+    """A feature of tabular data, with what the training saw of it."""
+
+    name: str
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    categories: tuple[Any, ...] = ()
+    """The only values that the training saw; empty: not told."""
+
+
+@dataclass(frozen=True)
 class Tensor:
     """One input or output."""
 
@@ -37,8 +49,13 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
     """The first dimension is the batch; -1 stands for any."""
-    columns: tuple[str, ...] = ()
-    """Names of the features of tabular data."""
+    columns: tuple[Column, ...] = ()
+    """The features of tabular data."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self.columns)
 
     def describe(self) -> str:
         """`FP32 [-1, 64]`."""
@@ -72,6 +89,12 @@ class Signature:
         """The input called `name`."""
         return next((tensor for tensor in self.inputs if tensor.name == name), None)
 
+    @property
+    def tabular(self) -> Tensor | None:
+        """The input whose columns are the features; None if there is none, or more than one."""
+        found = [tensor for tensor in self.inputs if tensor.columns]
+        return found[0] if len(found) == 1 else None
+
 
 def read_card(folder: Path) -> dict[str, Any]:
     """noria.json of the artifact; empty if it has none."""
@@ -96,8 +119,30 @@ def _tensor(entry: dict[str, Any]) -> Tensor:
         raise InvalidSignature(f"noria.json: datatype of {entry.get('name')!r} must be one of {', '.join(DATATYPES)}")
     if not entry.get("shape"):
         raise InvalidSignature(f"noria.json: shape of {entry['name']!r} must begin with the batch dimension, -1")
-    columns = tuple(column["name"] for column in entry.get("columns", []))
-    return Tensor(entry["name"], entry["datatype"], tuple(entry["shape"]), columns)
+    columns = tuple(_column(column, entry["name"]) for column in entry.get("columns", []))
+    if len({column.name for column in columns}) < len(columns):
+        raise InvalidSignature(f"noria.json: a column of {entry['name']!r} is named twice")
+    shape = (entry["shape"][0], len(columns)) if columns else tuple(entry["shape"])
+    return Tensor(entry["name"], entry["datatype"], shape, columns)
+
+
+def _column(told: dict[str, Any], of: str) -> Column:
+    minimum, maximum, categories = (told.get(key) for key in ("minimum", "maximum", "categories"))
+    if not (
+        isinstance(told.get("name"), str)
+        and all(one is None or isinstance(one, int | float) for one in (minimum, maximum))
+        and isinstance(categories, list | None)
+        and all(isinstance(one, str | int | float) for one in categories or ())
+    ):
+        raise InvalidSignature(
+            f"noria.json: a column of {of!r} needs a name; minimum and maximum are numbers, categories texts or numbers"
+        )
+    return Column(
+        told["name"],
+        -math.inf if minimum is None else minimum,
+        math.inf if maximum is None else maximum,
+        tuple(categories or ()),
+    )
 
 
 def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = None) -> Array:

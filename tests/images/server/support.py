@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 MODELS = Path("/models")
 
@@ -57,15 +58,32 @@ class Server:
         """Status and body of a GET."""
         return self.send(urllib.request.Request(self.url + path))
 
-    def post(self, path: str, body: Any) -> tuple[int, Any]:
-        """Status and JSON of a POST; bytes are sent as they are."""
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """Status and JSON of a POST; bytes are sent as they are; `noria_slice` is the header noria-slice."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        status, text = self.send(urllib.request.Request(self.url + path, content, {"Content-Type": "application/json"}))
+        told = {"Content-Type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        status, text = self.send(urllib.request.Request(self.url + path, content, told))
         return status, json.loads(text)
 
-    def predict(self, instances: Any) -> tuple[int, Any]:
+    def predict(self, instances: Any, **headers: str) -> tuple[int, Any]:
         """v1."""
-        return self.post(f"/v1/models/{self.name}:predict", {"instances": instances})
+        return self.post(f"/v1/models/{self.name}:predict", {"instances": instances}, **headers)
+
+    def label(self, *labels: Any) -> tuple[int, Any]:
+        """Feedback."""
+        return self.post(f"/v1/models/{self.name}:feedback", {"labels": list(labels)})
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of that name that carry the labels; the test fails if there is none."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        found = [
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert found, f"no series {name} with {labels}"
+        return sum(found)
 
     def infer(self, *inputs: dict[str, Any], **more: Any) -> tuple[int, Any]:
         """v2."""

@@ -17,6 +17,8 @@ JOBS: dict[str, tuple[str, str, dict[str, str]]] = {
         {"epochs": "30", "batchSize": "16", "target": "species", "learningRate": "0.01"},
     ),
     "iris": ("sklearn", "iris", {"estimators": "10"}),
+    "plain": ("sklearn", "digits-sites/plain", {"estimators": "20"}),
+    "mixed": ("sklearn", "digits-sites/mixed", {"estimators": "20"}),
     "docs": ("text-classifier", "docstrings", {"epochs": "1", "maxTokens": "32", "learningRate": "0.003"}),
 }
 
@@ -44,12 +46,13 @@ def main() -> None:
         folder = root / name
         for inner in ("job/attempt-1", "job/checkpoint"):
             (folder / inner).mkdir(parents=True)
+        data, _, part = data.partition("/")
         if data == "flowers":
             make_flowers(folder / "data")
         else:
             subprocess.run([sys.executable, "-m", "trainer.datasets", data, str(folder / "data")], check=True)
         pod = {
-            "namespace": "test", "trainingJob": name, "uid": "1", "attempt": 1, "nodes": 1, "inputs": {"train": str(folder / "data")},
+            "namespace": "test", "trainingJob": name, "uid": "1", "attempt": 1, "nodes": 1, "inputs": {"train": str(folder / "data" / part)},
             "outputDir": str(folder / "job/attempt-1"), "checkpointDir": str(folder / "job/checkpoint"), "resume": True,
             "stepsFile": str(folder / "steps.jsonl"), "recipe": {"name": recipe, "parameters": parameters},
         }  # fmt: skip

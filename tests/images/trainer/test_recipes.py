@@ -1,10 +1,15 @@
 """The other two recipes, and data as people really have it."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+import torch
 
 
 @pytest.mark.parametrize("estimator", ["random-forest", "gradient-boosting", "logistic-regression"])
@@ -16,6 +21,25 @@ def test_sklearn_to_onnx(training: Any, estimator: str) -> None:
     graph = onnx.load(job.output / "model.onnx").graph
     assert [value.name for value in (*graph.input, *graph.output)] == ["features", "label", "probabilities"]
     assert job.steps() == [job.steps()[0] | {"step": 1, "total": 1}]
+
+
+def test_sites_differ_and_a_model_of_both_reads_both(training: Any, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "trainer.datasets", "digits-sites", str(tmp_path / "sites")], check=True)
+    found = {}
+    for kind in ("plain", "mixed", "bad"):
+        job = replace(training("classifier", tmp_path / "sites" / kind, epochs="20"), root=tmp_path / kind)
+        result = job.run()
+        assert result.returncode == 0, result.stdout
+        model = torch.export.load(str(job.output / "model.pt2")).module()
+        for site in ("plain", "shifted"):
+            with np.load(tmp_path / "sites" / site / "test.npz") as test:
+                label, _ = model(torch.from_numpy(test["x"]))
+                found[kind, site] = float((label.numpy() == test["y"]).mean())
+    assert found["plain", "plain"] > 0.93 and found["plain", "shifted"] < 0.6, found
+    assert min(found["mixed", site] for site in ("plain", "shifted")) > 0.93, found
+    assert max(found["bad", site] for site in ("plain", "shifted")) < 0.3, found
+    with np.load(tmp_path / "sites/mixed/test.npz") as test:
+        assert test["site"].tolist() == ["a"] * 360 + ["b"] * 360
 
 
 def test_text_classifier(training: Any) -> None:

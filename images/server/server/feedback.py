@@ -1,0 +1,124 @@
+"""Labels that arrive later: checked as a whole, then counted under the version and the slice that each id names."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from server import metrics
+from server.baseline import Outcome
+from server.ids import InvalidId, PredictionId, Slices, read
+from server.signature import InvalidRequest
+
+MAX_LABELS = 1000
+MAX_FOREIGN_VERSIONS = 8
+MAX_AGE = 30 * 24 * 3600
+"""Seconds after which a label comes too late."""
+CLOCK_DIFFERENCE = 300
+"""Seconds by which another replica's clock may be ahead."""
+MAX_NUMBER = 1e15
+"""Largest predicted or true number: one label must not drown a sum."""
+
+
+class Label(NamedTuple):
+    """A prediction and the truth."""
+
+    told: PredictionId
+    truth: str | int | float
+
+
+class Feedback:
+    """Counts labels of one Endpoint's predictions, whichever replica and version made them."""
+
+    def __init__(
+        self, endpoint: str, version: str, outcome: Outcome | None, slices: Slices, now: Callable[[], float] = time.time
+    ) -> None:
+        self.endpoint, self.version, self.outcome, self.slices, self.now = endpoint, version, outcome, slices, now
+        self._foreign: set[str] = set()
+        model, dash, number = version.rpartition("-")
+        self._form = re.compile(re.escape(model) + r"-[0-9]{1,9}") if dash and number.isdigit() else None
+        if outcome:
+            metrics.start_feedback(endpoint, version, outcome)
+
+    def accept(self, body: Any) -> int:
+        """Counts all labels of a request; their number. Raises InvalidRequest, and counts none, if one is wrong."""
+        if self.outcome is None:
+            raise InvalidRequest("labels: this model gives no ids, it has no output with one value a sample")
+        entries = body.get("labels") if isinstance(body, dict) else None
+        if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_LABELS:
+            raise InvalidRequest(f"'labels': expected a list of 1 to {MAX_LABELS} objects with 'id' and 'label'")
+        seen: dict[str, int] = {}
+        foreign: set[str] = set(self._foreign)
+        labels = []
+        for number, entry in enumerate(entries):
+            try:
+                label = self._checked(entry, self.outcome, foreign)
+            except ValueError as error:
+                raise InvalidRequest(f"labels[{number}]{error}") from error
+            if (first := seen.setdefault(entry["id"], number)) != number:
+                raise InvalidRequest(f"labels[{number}].id: stands at labels[{first}] already")
+            labels.append(label)
+        self._foreign = foreign
+        for label in labels:
+            self._count(label, self.outcome)
+        return len(labels)
+
+    def _checked(self, entry: Any, outcome: Outcome, foreign: set[str]) -> Label:
+        if not isinstance(entry, dict) or set(entry) != {"id", "label"}:
+            raise ValueError(": expected an object with 'id' and 'label'")
+        try:
+            told = read(entry["id"])
+        except InvalidId as error:
+            raise ValueError(f".id: {error}") from error
+        age = self.now() - told.seconds
+        if age > MAX_AGE:
+            raise ValueError(f".id: the prediction is older than {MAX_AGE // 86400} days, its label comes too late")
+        if age < -CLOCK_DIFFERENCE:
+            raise ValueError(".id: the prediction is from the future")
+        if told.version != self.version and told.version not in foreign:
+            if self._form is None or not self._form.fullmatch(told.version):
+                raise ValueError(f".id: {told.version[:80]!r} is no version of this model, which is {self.version!r}")
+            if len(foreign) >= MAX_FOREIGN_VERSIONS:
+                raise ValueError(
+                    f".id: {told.version!r} would be one version more than the {MAX_FOREIGN_VERSIONS} that are counted here"
+                )
+            foreign.add(told.version)
+        if not _fits(told.prediction, outcome):
+            raise ValueError(".id: holds no prediction of this model")
+        if not _fits(entry["label"], outcome):
+            raise ValueError(f".label: expected {_expected(outcome)}, got {str(entry['label'])[:50]!r}")
+        return Label(told, entry["label"])
+
+    def _count(self, label: Label, outcome: Outcome) -> None:
+        told, slice = label.told, self.slices.admitted(label.told.slice)
+        where = (self.endpoint, told.version)
+        if outcome.is_number:
+            metrics.feedback.labels(*where, slice, "").inc()
+            metrics.feedback_error.labels(*where, slice).inc(abs(float(told.prediction) - float(label.truth)))
+            return
+        predicted, true = str(told.prediction), str(label.truth)
+        metrics.feedback.labels(*where, slice, "true" if predicted == true else "false").inc()
+        if not outcome.categories:
+            return
+        if predicted == true:
+            metrics.feedback_class.labels(*where, true, "tp").inc()
+        else:
+            metrics.feedback_class.labels(*where, predicted, "fp").inc()
+            metrics.feedback_class.labels(*where, true, "fn").inc()
+
+
+def _fits(value: Any, outcome: Outcome) -> bool:
+    if outcome.is_number:
+        return type(value) in (int, float) and abs(value) <= MAX_NUMBER
+    if outcome.categories:
+        return isinstance(value, str | int) and str(value) in outcome.categories
+    return isinstance(value, str | int)
+
+
+def _expected(outcome: Outcome) -> str:
+    if outcome.is_number:
+        return "a number"
+    if not outcome.categories:
+        return "a text or a whole number"
+    shown = ", ".join(outcome.categories[:20])
+    return f"one of {shown}" + (", ..." if len(outcome.categories) > 20 else "")

@@ -1,0 +1,91 @@
+"""What one model answers on the held-out set: loaded and asked with the server's own code."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from cores import cores
+
+from server.baseline import Outcome, outcome_of, read_baseline
+from server.formats import Runtime, UnsafeModel, UnsupportedModel, detect, load
+from server.score.held_out import HeldOut
+from server.score.request import Candidate, ScoreError
+from server.signature import Array, InvalidSignature, read_card, read_signature
+from server.verify import DigestMismatch, verify
+
+BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions with the truth beside them, sample by sample."""
+
+    truth: Array
+    """(samples,): texts for classes, float64 for numbers."""
+    predicted: Array
+    """(samples,), of the same kind."""
+    probabilities: Array | None
+    """(samples, classes), rows of sum 1; None for numbers, and where the model gives none."""
+    classes: tuple[str, ...]
+    """What the columns of `probabilities` stand for."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether numbers are predicted, not classes."""
+        return bool(self.truth.dtype.kind == "f")
+
+    def at(self, chosen: Array) -> "Answers":
+        """Some of the samples, by mask or by index."""
+        probabilities = None if self.probabilities is None else self.probabilities[chosen]
+        return Answers(self.truth[chosen], self.predicted[chosen], probabilities, self.classes)
+
+
+def ask(role: str, candidate: Candidate, held_out: HeldOut) -> Answers:
+    """Verifies and loads a model and predicts every sample. Raises ScoreError, whose text begins with the model's role."""
+    try:
+        return _ask(candidate, held_out)
+    except (DigestMismatch, UnsafeModel, UnsupportedModel, InvalidSignature) as error:
+        raise ScoreError(type(error).__name__, f"{role}: {error}") from error
+    except ScoreError as error:
+        raise ScoreError(error.code, f"{role}: {error}") from error
+
+
+def _ask(candidate: Candidate, held_out: HeldOut) -> Answers:
+    if candidate.digest:
+        verify(candidate.folder, candidate.digest)
+    baseline = read_baseline(candidate.folder)
+    signature = read_signature(read_card(candidate.folder))
+    runtime = load(candidate.format or detect(candidate.folder), candidate.folder, signature, cores())
+    outcome = outcome_of(runtime.signature, baseline)
+    if outcome is None:
+        raise ScoreError("UnsupportedModel", "has no output with one value a sample: name it in baseline.json")
+    predicted, probabilities = _predicted(runtime, outcome, *held_out.input(runtime.signature))
+    if outcome.is_number:
+        return Answers(_truth(held_out), predicted.astype(np.float64), None, ())
+    return Answers(held_out.y.astype(np.str_), predicted.astype(np.str_), probabilities, outcome.categories)
+
+
+def _predicted(runtime: Runtime, outcome: Outcome, name: str, values: Array) -> tuple[Array, Array | None]:
+    predicted, probabilities = [], []
+    for start in range(0, len(values), BATCH):
+        try:
+            outputs = runtime.predict({name: values[start : start + BATCH]})
+        except Exception as error:
+            raise ScoreError(
+                "UnsupportedModel", f"fails on the held-out samples: {type(error).__name__}: {str(error)[:300]}"
+            ) from error
+        found = outcome.of(outputs)
+        if found is None:
+            raise ScoreError("InvalidSignature", f"gives no output {outcome.name!r} with one value a sample")
+        predicted.append(found)
+        probabilities.append(outputs.get("probabilities"))
+    given = [one for one in probabilities if one is not None and one.shape[1:] == (len(outcome.categories),)]
+    return np.concatenate(predicted), np.concatenate(given) if len(given) == len(probabilities) else None
+
+
+def _truth(held_out: HeldOut) -> Array:
+    try:
+        return held_out.y.astype(np.float64)
+    except ValueError as error:
+        raise ScoreError(
+            "InvalidData", f"{held_out.file}: labels must be numbers, as the model's are: {error}"
+        ) from error

@@ -1,0 +1,213 @@
+"""The offline gate: both models are scored on the same held-out samples, and a short message says what came out."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from server.score.answers import Answers
+from server.score.held_out import digest
+from server.score.measures import BY_CLASS, by_class, interval, score
+from server.score.result import LIMIT, message, result
+from sklearn import metrics as sk
+from support import MODELS, digest_of
+
+SITES = MODELS / "mixed/data/mixed"
+
+
+def model(job: str, **changes: str) -> dict[str, str]:
+    return {"folder": str(MODELS / job / "job/attempt-1"), "digest": digest_of(job), "format": ""} | changes
+
+
+def scored(tmp_path: Path, test: Path, challenger: Any, champion: Any = None, **more: Any) -> dict[str, Any]:
+    """The message of a scorer that runs as its container would."""
+    models = {"challenger": challenger} | ({"champion": champion} if champion else {})
+    told = {"test": str(test), "metrics": ["accuracy"], "models": models} | more
+    (tmp_path / "score.json").write_text(json.dumps(told))
+    environment = {"NORIA_SCORE_FILE": str(tmp_path / "score.json"), "NORIA_TERMINATION_LOG": str(tmp_path / "log")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "server.score"],
+        env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout
+    text = (tmp_path / "log").read_bytes()
+    assert len(text) <= LIMIT and b" " not in text.split(b'"message"')[0]
+    return dict(json.loads(text))
+
+
+def test_two_models_with_slices_and_a_metric_that_is_unknown(tmp_path: Path) -> None:
+    asked = ["accuracy", "f1", "precision", "recall", "log_loss", "bleu", "mae"]
+    found = scored(tmp_path, SITES, model("mixed"), model("plain"), metrics=asked, slices=["site"])
+    trained = {job: json.loads((MODELS / job / "job/attempt-1/metrics.json").read_text()) for job in ("mixed", "plain")}
+    assert found["samples"] == 720 and found["missing"] == ["bleu", "mae"] and found["test"] == digest(SITES)
+    for name, key in (("accuracy", "accuracy"), ("f1", "f1Macro"), ("log_loss", "loss")):
+        assert found["scores"]["challenger"][name] == pytest.approx(trained["mixed"][key], abs=1e-4)
+        difference = found["difference"][name]
+        both = found["scores"]
+        assert difference["value"] == pytest.approx(both["challenger"][name] - both["champion"][name], abs=2e-6)
+        assert difference["low"] < difference["value"] < difference["high"]
+    assert set(found["difference"]) == {"accuracy", "f1", "precision", "recall", "log_loss"}
+    ours, theirs = found["slices"]["site=a"], found["slices"]["site=b"]
+    assert ours["samples"] == theirs["samples"] == 360
+    assert ours["champion"]["accuracy"] == pytest.approx(trained["plain"]["accuracy"], abs=1e-6)
+    assert theirs["champion"]["accuracy"] < 0.6 and min(one["challenger"]["accuracy"] for one in (ours, theirs)) > 0.93
+    assert theirs["difference"]["accuracy"]["low"] > 0.3
+
+
+def test_first_version_has_no_champion(tmp_path: Path) -> None:
+    found = scored(tmp_path, MODELS / "digits/data", model("digits", digest=""), metrics=["accuracy", "roc_auc"])
+    assert set(found) == {"samples", "test", "scores", "missing"} and set(found["scores"]) == {"challenger"}
+    assert found["scores"]["challenger"]["roc_auc"] > 0.98
+
+
+def test_a_sample_of_a_large_test_set_is_the_same_every_time(tmp_path: Path) -> None:
+    asked = [scored(tmp_path, SITES, model("mixed"), model("plain"), maxSamples=100) for _ in range(2)]
+    assert asked[0] == asked[1] and asked[0]["samples"] == 100
+
+
+def test_csv_with_texts_for_labels_and_a_slice(tmp_path: Path) -> None:
+    with (MODELS / "flowers/data/test.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    order = [3, 1, 0, 2, 4]
+    lines = [[*(row[number] for number in order), "ab"[number % 2]] for number, row in enumerate([header, *rows])]
+    lines[0][-1] = "garden"
+    (tmp_path / "held.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+    found = scored(tmp_path, tmp_path, model("flowers"), target="species", slices=["garden"])
+    told = json.loads((MODELS / "flowers/job/attempt-1/metrics.json").read_text())
+    assert found["scores"]["challenger"]["accuracy"] == pytest.approx(told["accuracy"], abs=1e-6)
+    assert {name: one["samples"] for name, one in found["slices"].items()} == {"garden=b": 15, "garden=a": 15}
+
+
+def test_images_and_texts(tmp_path: Path) -> None:
+    for job in ("images", "docs"):
+        found = scored(tmp_path, MODELS / job / "data", model(job))
+        told = json.loads((MODELS / job / "job/attempt-1/metrics.json").read_text())
+        assert found["scores"]["challenger"]["accuracy"] == pytest.approx(told["accuracy"], abs=1e-6)
+
+
+def test_models_that_must_not_be_loaded(tmp_path: Path, copied: Any) -> None:
+    found = scored(tmp_path, SITES, model("mixed", digest=digest_of("plain")), model("plain"))
+    assert found["error"] == "DigestMismatch" and found["message"].startswith(
+        "challenger: manifest.json: expected sha256:"
+    )
+    folder = copied("docs")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoConfig": "code.Config"}}))
+    found = scored(tmp_path, MODELS / "docs/data", model("docs", folder=str(folder), digest=""))
+    assert found["error"] == "UnsafeModel" and found["message"].startswith("challenger: config.json")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error"),
+    [
+        (None, "InvalidData: {folder}: expected test.npz, test.csv, or one .npz or .csv file; found none"),
+        ({"x": np.zeros((3, 4))}, "InvalidData: test.npz: array 'y' is missing"),
+        ({"x": np.zeros((3, 4)), "y": np.zeros(2)}, "InvalidData: test.npz: 'y' must have one value for each sample"),
+        ({"x": np.zeros((3, 5)), "y": np.zeros(3)}, "InvalidData: challenger: test.npz 'features': expected shape"),
+        ({"x": np.array(["a"] * 3), "y": np.zeros(3)}, "InvalidData: challenger: test.npz: expected FP32 [-1, 4]"),
+        (
+            {"x": np.zeros((3, 1)), "y": np.zeros(3), "columns": np.array(["z"])},
+            "InvalidData: challenger: test.npz: no column 'sepal length (cm)', which the model needs",
+        ),
+        ({"x": np.full((3, 4), np.nan), "y": np.zeros(3)}, "expected finite numbers, got nan at [0, 0]"),
+    ],
+)
+def test_bad_data(tmp_path: Path, arrays: Any, error: str) -> None:
+    (tmp_path / "data").mkdir()
+    if arrays:
+        np.savez(tmp_path / "data/test.npz", **arrays)
+    found = scored(tmp_path, tmp_path / "data", model("iris"))
+    assert error.format(folder=tmp_path / "data") in f"{found['error']}: {found['message']}"
+
+
+def test_a_model_of_another_kind(tmp_path: Path) -> None:
+    found = scored(tmp_path, SITES, model("docs"), model("plain"))
+    assert (found["error"], found["message"][:10]) == ("InvalidData", "challenger")
+
+
+def answers(seed: int, samples: int = 200, skill: float = 0.7) -> Answers:
+    """Made-up answers: right with the probability `skill`."""
+    generator = np.random.default_rng(seed)
+    classes = ("10", "9", "x")
+    truth = np.array(classes)[np.random.default_rng(0).integers(0, 3, samples)]
+    right = generator.random(samples) < skill
+    predicted = np.where(right, truth, np.array(classes)[generator.integers(0, 3, samples)])
+    raw = generator.random((samples, 3)) + (predicted[:, np.newaxis] == np.array(classes))
+    return Answers(truth, predicted, raw / raw.sum(axis=1, keepdims=True), classes)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_resampled_metrics_are_scikit_learns(seed: int) -> None:
+    one = answers(seed, samples=int(np.random.default_rng(seed).integers(2, 40)), skill=0.3)
+    known = np.unique([one.truth, one.predicted])
+    named, true = one.predicted[:, np.newaxis] == known, one.truth[:, np.newaxis] == known
+    for metric in BY_CLASS:
+        found = by_class(metric, (named & true).sum(axis=0), named.sum(axis=0), true.sum(axis=0))
+        assert float(found) == pytest.approx(score(metric, one))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "log_loss", "roc_auc"])
+def test_intervals_are_those_of_a_paired_bootstrap(metric: str) -> None:
+    one, other = answers(1, skill=0.7), answers(2, skill=0.75)
+
+    def difference(drawn: Any) -> float:
+        return float(score(metric, other.at(drawn)) or 0) - float(score(metric, one.at(drawn)) or 0)
+
+    expected = stats.bootstrap(
+        (np.arange(200),), difference, n_resamples=1000, vectorized=False, method="percentile",
+        random_state=np.random.default_rng(5),
+    ).confidence_interval  # fmt: skip
+    low, high = interval(metric, one, other)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.15 * (expected.high - expected.low))
+    assert (low, high) == interval(metric, one, other)
+
+
+def test_numbers_and_two_classes() -> None:
+    truth = np.array([1.0, 2.0, 4.0])
+    one, other = (Answers(truth, truth + shift, None, ()) for shift in (np.array([1.0, 0, 2]), np.array([0.0, 1, 0])))
+    assert score("mae", one) == 1.0 and score("rmse", one) == pytest.approx(np.sqrt(5 / 3))
+    assert score("accuracy", one) is None is score("roc_auc", one)
+    low, high = interval("rmse", one, other)
+    assert low < score("rmse", other) - score("rmse", one) < high
+    truth, share = np.array(["no", "yes", "yes", "no"]), np.array([0.1, 0.8, 0.3, 0.4])
+    two = Answers(truth, truth, np.stack([share, 1 - share], axis=1), ("yes", "no"))
+    assert score("roc_auc", two) == sk.roc_auc_score(truth == "yes", share) == 0.75
+    assert score("log_loss", Answers(np.array(["maybe"] * 4), truth, two.probabilities, two.classes)) is None
+
+
+def test_what_does_not_fit_is_left_out_in_order() -> None:
+    both = {"champion": answers(1, 2000), "challenger": answers(2, 2000)}
+    asked = ("accuracy", "f1", "precision", "recall", "log_loss")
+    few = {"site": np.array([f"{number % 3}" for number in range(2000)])}
+    assert "difference" in json.loads(message(result(both, asked, few, "sha256:")))["slices"]["site=0"]
+    sites = {name: np.array([f"{name}-{number**2 % 43}" for number in range(2000)]) for name in ("site", "day", "user")}
+    made = result(both, asked, {"site": sites["site"]}, "sha256:")
+    assert len(made["slices"]) == 20 and made["slices"]["site=other"]["samples"] > 0
+    assert sum(one["samples"] for one in made["slices"].values()) == 2000
+    text = message(made)
+    found = json.loads(text)
+    assert len(text) <= LIMIT and 10 < len(found["slices"]) <= 20
+    assert all("difference" not in one for one in found["slices"].values())
+    assert found["difference"]["accuracy"]["value"] == round(made["difference"]["accuracy"]["value"], 3)
+    crowded = result(both, asked, {f"{name}{'n' * 50}": values for name, values in sites.items()}, "sha256:")
+    text = message(crowded)
+    assert len(crowded["slices"]) > 20 and len(text) <= LIMIT and set(json.loads(text)["scores"]) == set(both)
+
+
+def test_the_digest_is_the_agents(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("b/x.csv", "b.csv", "a.csv"):
+        (tmp_path / name).write_text(name)
+    listed = [{"path": name, "sha256": sha, "size": len(name)} for name, sha in sorted(
+        (name, subprocess.run(["sha256sum", str(tmp_path / name)], stdout=subprocess.PIPE, check=True, text=True).stdout[:64])
+        for name in ("b/x.csv", "b.csv", "a.csv")
+    )]  # fmt: skip
+    text = json.dumps({"files": listed}, separators=(",", ":"), sort_keys=True) + "\n"
+    shown = subprocess.run(["sha256sum"], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout[:64].decode()
+    assert digest(tmp_path) == f"sha256:{shown}"
