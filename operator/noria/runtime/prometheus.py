@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 8
 """Queries that are under way at the same time."""
 
+AT_A_STRETCH = 20
+"""Keys that are told before others get their turn."""
+
 Asking = Mapping[Query, set[Ref]]
 
 
@@ -85,19 +88,23 @@ class Poller:
                 self._answers.forget(asking)
                 if not all_of_them:
                     asking = {query: keys for query, keys in asking.items() if query not in self._answers}
-                await asyncio.gather(*(self._ask(session, limit, query, keys) for query, keys in asking.items()))
+                answered = await asyncio.gather(*(self._ask(session, limit, *each) for each in asking.items()))
+                changed = set[Ref]().union(*answered)
+                for number, key in enumerate(changed):
+                    self._changed(key)
+                    if number % AT_A_STRETCH == 0:
+                        await asyncio.sleep(0)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), max(0.0, due - clock()))
 
     async def _ask(
         self, session: aiohttp.ClientSession, limit: asyncio.Semaphore, query: Query, keys: set[Ref]
-    ) -> None:
+    ) -> set[Ref]:
+        """Asks, holds the answer, and gives the keys for which it is another than before."""
         async with limit:
             answers = await self._answered(session, query, keys)
         changed = self._answers.take(query, answers)
-        for key in keys:
-            if None in changed or key in changed:
-                self._changed(key)
+        return keys if None in changed else keys & {key for key in changed if key}
 
     async def _answered(self, session: aiohttp.ClientSession, query: Query, keys: set[Ref]) -> dict[Ref | None, Answer]:
         try:
