@@ -4,11 +4,12 @@ import logging
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from prometheus_client import CollectorRegistry, start_http_server
 
 from agent.digest import input_digest
+from agent.errors import EmptyInput
 from agent.metrics import PORT, ProgressCollector
 from agent.pod import Pod
 from agent.publish import publish
@@ -46,7 +47,15 @@ def watch(pod: Pod, stopped: threading.Event, port: int = PORT) -> None:
         server.shutdown()
         server.server_close()
         thread.join()
-        publish(pod, digests.result, _last_step(steps))
+        publish(pod, lambda: at_the_end(pod, digests), _last_step(steps))
+
+
+def at_the_end(pod: Pod, digests: Future[dict[str, str | None]]) -> dict[str, str | None]:
+    """The digests made beside the training; made anew if an input was still empty then, since the data may have come later."""
+    try:
+        return digests.result()
+    except EmptyInput:
+        return input_digests(pod)
 
 
 def publish_once(pod: Pod) -> None:

@@ -17,6 +17,8 @@ from noria.plan.trouble import trouble
 from noria.plan.view import APPROVE, BY, RETRY, ROLLBACK_TO, Refusal, Turn, View
 
 HISTORY = 10
+GATES_KEPT = 32
+"""Gate results that a stage's record holds, those that did not pass first; many slices could make a status too large."""
 SUPERSEDED = "Superseded"
 ORDER: tuple[Stage, ...] = ("Training", "Scoring", "Starting", "Mirroring", "Canary", "Approval", "Moving")
 WITH_TRAFFIC: tuple[Stage, ...] = ("Mirroring", "Canary", "Approval", "Moving")
@@ -169,12 +171,15 @@ def _passed_over(view: View, turn: Turn, cycle: Cycle) -> list[StepRecord]:
 def _closed(
     view: View, cycle: Cycle, result: Result, message: str | None, found: list[GateResult] | None
 ) -> list[StepRecord]:
-    told = {"end_time": view.now, "result": result, "message": message, "gates": found or None}
+    kept = sorted(found or [], key=lambda each: each.result in ("Pass", "Skipped"))[:GATES_KEPT]
+    told = {"end_time": view.now, "result": result, "message": message, "gates": kept or None}
     return [*cycle.steps[:-1], *(each.model_copy(update=told) for each in cycle.steps[-1:])]
 
 
 def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
-    """Why the cycle is not worth going on with."""
+    """Why the cycle is not worth going on with. The first version that has the route takes over before another one may."""
+    if turn.current is None and cycle.stage == "Moving":
+        return None
     back, wanted = view.action(ROLLBACK_TO), view.wanted
     going_there = cycle.trigger.reason == "Rollback" and back == cycle.challenger
     if back and turn.current and not going_there and (back == turn.current.version or not refused_rollback(view, turn)):
@@ -291,8 +296,7 @@ def _watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
     """Mirroring and canary: the route first, then the hold, and gates all the time."""
     assert turn.next is not None
     if not serving.ready(view.service(turn.next)):
-        why = trouble(view.observed, turn.next.inference_service) or Refusal("NotReady", "it is not ready any more")
-        return _stop(view, turn, cycle, "RolledBack", Refusal(why.reason, f"{turn.next.version}: {why.message}"))
+        return _not_ready(view, turn, cycle, turn.next)
     if cycle.settled_time is None:
         settled = traffic.settled(view, turn)
         return turn._replace(cycle=cycle.model_copy(update={"settled_time": view.now})) if settled else turn
@@ -323,10 +327,18 @@ def _watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
     return _stop(view, turn, cycle, "RolledBack", Refusal(verdict.reason, verdict.message), found, "Inconclusive")
 
 
+def _not_ready(view: View, turn: Turn, cycle: Cycle, challenger: Served) -> Turn:
+    """A challenger that has traffic and does not answer loses it at once."""
+    why = trouble(view.observed, challenger.inference_service) or Refusal("NotReady", "it is not ready any more")
+    return _stop(view, turn, cycle, "RolledBack", Refusal(why.reason, f"{challenger.version}: {why.message}"))
+
+
 def _moving(view: View, turn: Turn, cycle: Cycle) -> Turn:
     following = turn.next
     assert following is not None
-    if not serving.ready(view.service(following)) or not traffic.settled(view, turn):
+    if not serving.ready(view.service(following)):
+        return _not_ready(view, turn, cycle, following) if turn.current else turn
+    if not traffic.settled(view, turn):
         return turn
     old, rollout = turn.current, view.endpoint.spec.rollout
     rejected = turn.rejected

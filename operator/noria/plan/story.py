@@ -173,6 +173,9 @@ def _refusals(view: View, recorded: Turn) -> Iterator[Event]:
     if view.action(RETRAIN) and view.endpoint.spec.retrain is None:
         text = f"{RETRAIN}: spec.retrain is not set, so there is nothing to train"
         yield Event("Warning", "NothingToTrain", text, f"retrain-{recorded.cycles}")
+    elif view.action(RETRAIN) and recorded.cycle and recorded.cycle.trigger.reason != "Manual":
+        text = f"{RETRAIN}: cycle {recorded.cycle.number} is in flight; ask again when it is over"
+        yield Event("Warning", "CycleInFlight", text, f"retrain-{recorded.cycles}")
 
 
 def done(view: View, recorded: Turn) -> tuple[str, ...]:

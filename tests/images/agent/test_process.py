@@ -7,10 +7,14 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import Future
 from pathlib import Path
 
 import agent
+import pytest
+from agent.errors import EmptyInput
 from agent.pod import read_pod
+from agent.watch import at_the_end, input_digests
 from workplace import Workplace, environment, pod_json
 
 AGENT = Path(agent.__file__ or "").parents[1]
@@ -46,6 +50,15 @@ def test_watch_serves_metrics_then_publishes_on_sigterm(workplace: Workplace) ->
     assert 'noria_training_step{attempt="2",trainingjob="digits"} 3.0' in text
     message = json.loads(workplace.pod.termination_log.read_bytes())
     assert (message["steps"], message["files"], len(message["inputs"]["train"])) == (9, 1, 71)
+
+
+def test_data_that_came_after_the_agent_had_looked_are_data(workplace: Workplace) -> None:
+    looked = Future[dict[str, str | None]]()
+    looked.set_exception(EmptyInput("input 'train' holds no file"))
+    assert at_the_end(workplace.pod, looked) == input_digests(workplace.pod)
+    (workplace.root / "input/train/data.csv").unlink()
+    with pytest.raises(EmptyInput):
+        at_the_end(workplace.pod, looked)
 
 
 def test_other_ranks_leave_nothing(workplace: Workplace) -> None:
