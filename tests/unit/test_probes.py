@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from noria.runtime import probes
 
@@ -15,8 +16,14 @@ async def woken(tmp_path: Path) -> AsyncIterator[tuple[str, list[str], Path]]:
     token, heard = tmp_path / "token", list[str]()
     token.write_text("first\n")
     runner = await probes.serve(0, lambda: 1.0, lambda: None, probes.Push(token, lambda: heard.append("wake")))
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/alerts", heard, token
+    yield address(runner), heard, token
     await runner.cleanup()
+
+
+def address(runner: web.AppRunner) -> str:
+    """It listens on IPv4 and IPv6; port 0 gives each another one."""
+    port = next(each[1] for each in runner.addresses if len(each) == 2)
+    return f"http://127.0.0.1:{port}/alerts"
 
 
 async def push(url: str, token: str | None) -> int:
@@ -48,6 +55,6 @@ async def test_a_renewed_token_counts_at_once(woken: tuple[str, list[str], Path]
 async def test_without_a_token_the_path_is_not_there() -> None:
     runner = await probes.serve(0, lambda: 1.0, lambda: None)
     try:
-        assert await push(f"http://127.0.0.1:{runner.addresses[0][1]}/alerts", "x") == 404
+        assert await push(address(runner), "x") == 404
     finally:
         await runner.cleanup()

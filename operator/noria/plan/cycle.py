@@ -51,13 +51,13 @@ def _without_past(view: View, turn: Turn) -> Turn:
 def _begin(view: View, turn: Turn) -> Turn:
     """No cycle is in flight: whether one begins, and why."""
     back = view.action(ROLLBACK_TO)
-    if back and not refused_rollback(view, turn):
+    if back:  # nothing else begins before the wish is taken away, or it would end what just began
         trigger = Trigger(reason="Rollback", by=view.action(BY))
-        return _open(view, turn, trigger, view.version(back))
+        return turn if refused_rollback(view, turn) else _open(view, turn, trigger, view.version(back))
     wanted = view.wanted
     if isinstance(wanted, ModelVersion) and _is_news(view, turn, wanted):
         # A version that has earned the traffic before and is asked for by its number is gone back to without more ado.
-        back_by_spec = view.endpoint.spec.model.version is not None and wanted.metadata.name in _have_served(turn)
+        back_by_spec = view.endpoint.spec.model.version is not None and wanted.metadata.name in have_served(turn)
         return _open(view, turn, Trigger(reason="Rollback" if back_by_spec else "NewVersion"), wanted)
     if set_off := retraining.trigger(view, turn):
         return _open(view, turn, set_off, None)
@@ -71,12 +71,12 @@ def refused_rollback(view: View, turn: Turn) -> Refusal | None:
         return Refusal("AlreadyServed", f"{name} serves already")
     if view.version(name) is None:
         return Refusal("ModelVersionNotFound", f"ModelVersion {name} does not exist")
-    if name not in _have_served(turn):
+    if name not in have_served(turn):
         return Refusal("NeverServed", f"{name} has not served here; versions in status.history have")
     return None
 
 
-def _have_served(turn: Turn) -> set[str]:
+def have_served(turn: Turn) -> set[str]:
     """Names of versions that had all the traffic, as far as is remembered."""
     promoted = {each.challenger for each in turn.history if each.outcome == "Promoted"}
     champions = {each.champion for each in turn.history}

@@ -95,7 +95,7 @@ def _view(endpoint: Endpoint, observed: Observed) -> View:
     versions = tuple(ModelVersion.model_validate(each) for each in known)
     wanted = _wanted(endpoint, versions)
     if isinstance(wanted, ModelVersion):
-        wanted = _unservable(endpoint, wanted) or wanted
+        wanted = _unservable(endpoint, wanted) or _incomparable(endpoint, versions, wanted) or wanted
     served = endpoint.status.current.version if endpoint.status.current else None
     version = next((each for each in versions if each.metadata.name == served), None)
     return View(endpoint, observed, versions, wanted, signals.judge(endpoint, version, observed))
@@ -145,6 +145,19 @@ def _unservable(endpoint: Endpoint, version: ModelVersion) -> Refusal | None:
             f"{version.metadata.name} has format custom, which Noria's server cannot load; name a runtime in predictor.runtime",
         )
     return None
+
+
+def _incomparable(endpoint: Endpoint, versions: tuple[ModelVersion, ...], wanted: ModelVersion) -> Refusal | None:
+    """A gate needs the champion's record; without it every version would be turned down, one after the other."""
+    current = endpoint.status.current
+    if endpoint.spec.gate is None or current is None or any(each.metadata.name == current.version for each in versions):
+        return None
+    if endpoint.spec.model.version is not None and wanted.metadata.name in cycle.have_served(Turn.recorded(endpoint)):
+        return None
+    return Refusal(
+        "ChampionDeleted",
+        f"ModelVersion {current.version} was deleted, so {wanted.metadata.name} cannot be compared with it; register it again, or take spec.gate away",
+    )
 
 
 def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
