@@ -109,6 +109,10 @@ def jobs(endpoint: Endpoint, observed: Observed) -> Iterator[Manifest]:
             yield pinned(live[record.number])
         elif record.state == "Running":
             yield _job(endpoint, record, observed)
+    if _watched(endpoint):
+        # Of a uri that is watched no more: its number is taken until a higher one is recorded.
+        highest = max((each.number for each in endpoint.status.probes), default=0)
+        yield from (pinned(each) for number, each in live.items() if number > highest)
 
 
 def _job(endpoint: Endpoint, record: ProbeStatus, observed: Observed) -> Manifest:
