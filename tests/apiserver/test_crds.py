@@ -90,6 +90,7 @@ GOOD = {
     "endpoint": endpoint(model={"name": "digits", "track": "Latest"}),
     "a wheel": wheel(),
     "a latency signal": signal(type="Latency", quantile=0.99),
+    "a signal of new data": signal(type="Staleness", threshold=60, uri="pvc://data/digits", windowSeconds=60),
     "a signal of one's own": signal(type="Custom", query="max(x)", fires="Below"),
     "modelversion": modelversion(),
     "modelversion from a hub": modelversion(uri="hf://acme/small", digest="sha256:" + "a" * 64),
@@ -173,6 +174,12 @@ BAD: dict[str, tuple[Manifest, str]] = {
     "retrain with an unsafe template": (
         wheel(retrain={"signals": ["drift"], "template": {"image": "x", "hostNetwork": True}}),
         "unknown field",
+    ),
+    "a uri of another signal": (signal(uri="pvc://data/digits"), "uri belongs to type Staleness"),
+    "a uri of another scheme": (signal(type="Staleness", uri="s3://data/digits"), "uri must be pvc://CLAIM/PATH"),
+    "data looked at all the time": (
+        signal(type="Staleness", uri="pvc://data/digits", windowSeconds=10),
+        "the time between two looks at the data: at least 60",
     ),
     "a gate on no metric": (wheel(gate={"test": "pvc://a/b", "metrics": []}), "at least 1 items"),
     "a gate on a metric nobody computes": (

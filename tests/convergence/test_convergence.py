@@ -211,3 +211,38 @@ def test_a_claim_is_swept_once_an_interval_and_told_once(late: bool, case_type: 
         each["message"] for ref, each in server.objects.items() if ref.kind == "Event" and each["reason"] == "Swept"
     ]
     assert told == ["removed 3 folders with 12 bytes, kept 1 on claim noria-artifacts"]
+
+
+def probed(server: Any) -> None:
+    """Probes of which the first finds the data as they were learned, and the second finds others."""
+    for ref, live in list(server.objects.items()):
+        if ref.name not in ("digits-probe-1", "digits-probe-2") or ref.kind != "Job" or live.get("status"):
+            continue
+        now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        told = {"digest": "sha256:" + ("a" if ref.name.endswith("1") else "c") * 64}
+        ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
+        metadata = {"name": f"{ref.name}-0", "namespace": ref.namespace}
+        metadata["labels"] = live["spec"]["template"]["metadata"]["labels"]
+        metadata["ownerReferences"] = [{"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"]}]
+        status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
+        server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
+        complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]
+        server.seed(live | {"status": {"conditions": complete, "completionTime": now}})
+    route(server)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_new_data_are_found_once_and_set_off_one_training(late: bool, case_type: Any) -> None:
+    case = golden(GOLDEN / "endpoint" / "signal-new-data-fires-a-cycle-begins", case_type)
+    case.objects = [each for each in case.objects if each["kind"] != "Job"]
+    (endpoint,) = (each for each in case.objects if each["kind"] == "Endpoint")
+    endpoint["spec"]["monitoring"]["signals"][0]["windowSeconds"] = 86400
+    endpoint["status"] |= {"signals": [], "probes": []}
+    case.world = probed
+    made = [each for each in check(case, late) if each.startswith(("apply Job digits-probe", "apply TrainingJob"))]
+    assert made == [
+        "apply Job digits-probe-1",
+        "apply Job digits-probe-2",
+        "apply TrainingJob digits-retrain-2",
+        "apply Job digits-probe-3",
+    ]

@@ -1,4 +1,5 @@
-"""Command line of the agent: `watch` beside a training, `publish` when its message was lost, `sweep` for the artifact claim."""
+"""Command line of the agent: `watch` beside a training, `publish` when its message was lost, `sweep` for the artifact claim,
+`digest` for data that an Endpoint watches."""
 
 import argparse
 import logging
@@ -6,6 +7,7 @@ import sys
 
 from agent.metrics import PORT
 from agent.pod import read_pod
+from agent.probe import probe
 from agent.sweep import read_order, sweep
 from agent.watch import publish_once, stop_on_signals, watch
 
@@ -14,12 +16,14 @@ def main() -> int:
     """Exit code 0 whenever a message was written, or none was due."""
     stopped = stop_on_signals()
     parser = argparse.ArgumentParser(prog="agent", description=__doc__)
-    parser.add_argument("mode", choices=("watch", "publish", "sweep"))
+    parser.add_argument("mode", choices=("watch", "publish", "sweep", "digest"))
     parser.add_argument("--port", type=int, default=PORT, help="where watch serves metrics (default %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     if arguments.mode == "sweep":
         sweep(read_order(), stopped)
+    elif arguments.mode == "digest":
+        probe()
     elif arguments.mode == "publish":
         publish_once(read_pod())
     else:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.errors import EmptyInput, PublishError, ReadError
+from agent.errors import EmptyInput, PublishError, ReadError, TooLarge
 from agent.folder import Entry, entries, opened, opened_file
 
 MANIFEST = "manifest.json"
@@ -89,35 +89,38 @@ def _sha256(directory: int, entry: Entry, progress: Progress) -> str:
             raise ReadError(f"{entry.path} cannot be read to its end: {error.strerror}") from error
         after = os.fstat(file.fileno())
     if count != entry.size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ReadError(
-            f"{entry.path} changed while it was hashed: the training must have ended its writing when it ends"
-        )
+        raise ReadError(f"{entry.path} changed while it was hashed: whoever writes it must have ended by then")
     return state.hexdigest()
 
 
-def input_digest(name: str, path: Path) -> str | None:
-    """Digest of an input (a folder, or one file), or None, with the reason in the log, if it has none.
+def content_digest(name: str, path: Path) -> str:
+    """Digest of a folder, or of one file under its name; nothing is written.
 
-    Nothing is written. None for more than 50 GB, for links inside, and for what cannot be read: a training never fails
-    for its lineage. EmptyInput for an empty folder: where a path does not exist, the kubelet makes one.
+    Raises EmptyInput for a folder without a file, TooLarge above 50 GB, and for links and what cannot be read whatever
+    `entries` and `opened` raise.
+    """
+    with opened(path.parent if path.is_file() else path) as directory:
+        found = [Entry(path.name, path.stat().st_size)] if path.is_file() else entries(directory)
+        if not found:
+            raise EmptyInput(f"{name} holds no file")
+        size = sum(entry.size for entry in found)
+        if size > MAX_INPUT_BYTES:
+            raise TooLarge(f"{size / 1e9:.1f} GB are more than {MAX_INPUT_BYTES / 1e9:.0f} GB")
+        return manifest(directory, found, name).digest
+
+
+def input_digest(name: str, path: Path) -> str | None:
+    """Digest of an input, or None, with the reason in the log, if it has none: a training never fails for its lineage.
+
+    Raises EmptyInput for an empty folder: where a path does not exist, the kubelet makes one.
     """
     try:
-        with opened(path.parent if path.is_file() else path) as directory:
-            found = [Entry(path.name, path.stat().st_size)] if path.is_file() else entries(directory)
-            if not found:
-                raise EmptyInput(
-                    f"input {name!r} holds no file: correct the path in the uri of spec.inputs[name={name}], "
-                    "or write the data first, then train again"
-                )
-            size = sum(entry.size for entry in found)
-            if size > MAX_INPUT_BYTES:
-                log.warning(
-                    "input %s is not digested: %.1f GB are more than %.0f GB", name, size / 1e9, MAX_INPUT_BYTES / 1e9
-                )
-                return None
-            return manifest(directory, found, f"input {name}").digest
-    except EmptyInput:
-        raise
+        return content_digest(f"input {name}", path)
+    except EmptyInput as error:
+        raise EmptyInput(
+            f"input {name!r} holds no file: correct the path in the uri of spec.inputs[name={name}], "
+            "or write the data first, then train again"
+        ) from error
     except (PublishError, OSError) as error:
         log.warning("input %s is not digested: %s", name, error)
         return None

@@ -19,6 +19,12 @@ class EmptyInput(PublishError):
     reason = "EmptyInput"
 
 
+class TooLarge(PublishError):
+    """An input is too large to be digested in reasonable time."""
+
+    reason = "TooLarge"
+
+
 class UnsafeOutput(PublishError):
     """The output holds something that is not a plain file: a link, a device, a socket."""
 

@@ -83,11 +83,11 @@ def _walk(directory: int, prefix: str, depth: int, found: list[Entry]) -> None:
             raise ReadError(f"{path} cannot be read: {error.strerror}") from error
         if not stat.S_ISREG(status.st_mode):
             raise UnsafeOutput(
-                f"{path} is a {_kind(status.st_mode)}: the output may hold regular files only, copy the content instead"
+                f"{path} is a {_kind(status.st_mode)}: only regular files may lie here, copy the content instead"
             )
         found.append(Entry(path, status.st_size))
         if len(found) > MAX_FILES:
-            raise InvalidOutput(f"the output holds more than {MAX_FILES:,} files: pack them into fewer")
+            raise InvalidOutput(f"there are more than {MAX_FILES:,} files: pack them into fewer")
 
 
 @contextmanager

@@ -37,6 +37,33 @@ class SignalStatus(Model):
     """When it last crossed the threshold; more than three within its window are flapping."""
 
 
+class ProbeStatus(Model):
+    """What is known of the data at a uri that a Staleness signal watches."""
+
+    uri: str
+    """Where they lie."""
+    input: str
+    """Name of the served version's input there, under which they are digested."""
+    number: int
+    """Number of the newest probe: Job <endpoint>-probe-<number>."""
+    state: Literal["Running"] | None = None
+    """Running: it has not answered yet."""
+    message: str | None = None
+    """What it waits for."""
+    failure: str | None = None
+    """Why the last one that ended gave no digest."""
+    time: str | None = None
+    """When the last one ended."""
+    digest: str | None = None
+    """Newest digest of the data."""
+    digest_time: str | None = None
+    """When that digest was first seen."""
+    trained_digest: str | None = None
+    """Digest of what the served version was trained on."""
+    changed_time: str | None = None
+    """When the data were first seen to differ from that; absent while they are the same."""
+
+
 class SignalValue(Model):
     """A signal as it was when it set off a training."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from noria.api.cycle import Cycle, RetrainStatus, SignalStatus
+from noria.api.cycle import Cycle, ProbeStatus, RetrainStatus, SignalStatus
 from noria.api.meta import Column, Model, Resource, Status, map_list, rules
 from noria.api.monitoring import Monitoring, Retrain
 from noria.api.pod import Name, Placement, PullSecrets, Resources
@@ -126,6 +126,8 @@ class EndpointStatus(Status):
     """InferenceServices of versions newer than the served one that did not earn the traffic; annotation noria.dev/retry lets one try again."""
     signals: Annotated[list[SignalStatus], Field(json_schema_extra=map_list("name"))] = []
     """What is watched, as it is now."""
+    probes: Annotated[list[ProbeStatus], Field(json_schema_extra=map_list("uri"))] = []
+    """What is known of the data that signals watch by their uri."""
     worst_signal: str | None = None
     """The signal that is worst, in one line."""
     retrain: RetrainStatus | None = None

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from noria.api.meta import Model, map_list, rules
 from noria.api.pod import Name
-from noria.api.trainingjob import TrainingJobSpec
+from noria.api.trainingjob import InputUri, TrainingJobSpec
 
 SignalType = Literal[
     "DataDrift", "PredictionDrift", "DataQuality", "Performance", "Latency", "ErrorRate", "Staleness", "Custom"
@@ -35,6 +35,11 @@ class Signal(Model):
                 "!has(self.features) || self.type in ['DataDrift', 'DataQuality']",
                 "features belong to types DataDrift and DataQuality",
             ),
+            ("!has(self.uri) || self.type == 'Staleness'", "uri belongs to type Staleness"),
+            (
+                "!has(self.uri) || self.windowSeconds >= 60",
+                "with uri windowSeconds is the time between two looks at the data: at least 60",
+            ),
         )
     }
 
@@ -45,11 +50,12 @@ class Signal(Model):
     PredictionDrift: the same of the predictions. DataQuality: share of values that are null, out of the range seen in
     training or of an unknown category, of the worst feature, or of requests that do not fit the signature.
     Performance: `metric` by the labels that clients post. Latency: seconds at `quantile`. ErrorRate: share of requests
-    answered 5xx. Staleness: age of the served version in seconds. Custom: `query`."""
+    answered 5xx. Staleness: age of the served version in seconds, or with `uri` how long there have been new data.
+    Custom: `query`."""
     threshold: Threshold
     """It fires above this value; accuracy and f1 below it; a Custom one as `fires` says. 0.2 is customary for a PSI."""
     window_seconds: Annotated[int, Field(ge=10, le=2592000)] = 3600
-    """Seconds that are looked back. Default 3600."""
+    """Seconds that are looked back; with `uri` seconds between two looks at the data. Default 3600."""
     min_samples: Annotated[int, Field(ge=1, le=1000000000)] = 100
     """Samples (requests, labels) below which nothing is concluded. Default 100. Not for Staleness and Custom."""
     for_seconds: Annotated[int, Field(ge=0, le=86400)] = 0
@@ -64,6 +70,9 @@ class Signal(Model):
     """PromQL that gives one number."""
     fires: Literal["Above", "Below"] | None = None
     """Side of the threshold on which a Custom signal fires."""
+    uri: InputUri | None = None
+    """For Staleness: an input of the training, pvc://CLAIM/PATH. The value is then the number of seconds for which its
+    content has differed from what the served version was trained on, and 0 while it is the same."""
 
 
 class Monitoring(Model):

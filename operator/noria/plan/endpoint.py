@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Endpoint, EndpointStatus, Replicas, Served
 from noria.api.modelversion import ModelVersion
-from noria.plan import cycle, measures, monitors, retraining, scoring, serving, signals, story, traffic
+from noria.plan import cycle, measures, monitors, probing, retraining, scoring, serving, signals, story, traffic
 from noria.plan.conditions import condition
 from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
 from noria.plan.manifests import pinned
@@ -44,6 +44,8 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
     turn = cycle.advance(view)
     retrain = retraining.status(view, before, turn)
     current = turn.current
+    served = view.version(before.current.version) if before.current else None
+    probes = probing.step(endpoint, served, observed)
     status = EndpointStatus(
         conditions=story.conditions(view, turn),
         url=serving.url(endpoint, observed.settings, current.inference_service) if current else None,
@@ -56,11 +58,13 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
         rejected=list(turn.rejected),
         replicas=_replicas(endpoint, observed, current),
         signals=view.signals,
+        probes=probes.records,
         worst_signal=signals.worst(endpoint, view.signals),
         retrain=retrain,
     )
     waits = [*traffic.requeue(view, turn), *retraining.requeue(view, retrain)]
-    waits += [wait] if (wait := signals.requeue(endpoint, view.signals, observed.now)) is not None else []
+    timed = (signals.requeue(endpoint, view.signals, observed.now), probes.wait)
+    waits += [wait for wait in timed if wait is not None]
     return Plan(
         status=status,
         children=tuple(_effects(view, before)),
@@ -173,17 +177,22 @@ def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
         yield route
     yield from monitors.monitors(view, recorded)
     yield from _jobs(view, recorded.cycle)
+    yield from probing.jobs(endpoint, view.observed)
 
 
 def _jobs(view: View, flight: Cycle | None) -> Iterator[Manifest]:
     """The training or the scoring of the cycle in flight as it was made, and the newest of earlier ones, for their logs."""
-    live = {each["metadata"]["name"]: each for each in view.observed.children if each["kind"] in ("TrainingJob", "Job")}
+    live = {
+        each["metadata"]["name"]: each
+        for each in view.observed.children
+        if CYCLE in each["metadata"].get("labels", ()) and each["kind"] in ("TrainingJob", "Job")
+    }
     wished = {each["metadata"]["name"]: each for each in (_wished_job(view, flight) if flight else ())}
     for name, manifest in wished.items():
         yield pinned(live[name]) if name in live else manifest
     oldest = view.endpoint.status.cycles - JOBS_KEPT
     for name, each in live.items():
-        if name not in wished and _ended(each) and int(each["metadata"]["labels"].get(CYCLE, 0)) > oldest:
+        if name not in wished and _ended(each) and int(each["metadata"]["labels"][CYCLE]) > oldest:
             yield pinned(each)
 
 
@@ -221,7 +230,7 @@ def unmoved(endpoint: Endpoint, observed: Observed) -> bool:
 CONTROLLER = Controller(
     resource=Endpoint,
     owns=("InferenceService", "HTTPRoute", "TrainingJob", "Job", "PrometheusRule", "PodMonitor"),
-    watches=("Pod", "Deployment"),
+    watches=("Pod", "Deployment", "Event"),
     needs=needs,
     plan=plan,
     unmoved=unmoved,

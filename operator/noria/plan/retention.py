@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from noria.api.workspace import RetentionStatus, Workspace
-from noria.plan import causes, sweep
+from noria.plan import causes, oneshot, sweep
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Event, Manifest, Observed, Selector
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, moment, pinned, rfc3339
-from noria.plan.training import AGENT, JOBS, folder_name
+from noria.plan.training import JOBS, folder_name
 
 LOOK_AGAIN_SECONDS = 60
 ORDER_LIMIT = 200 << 10
@@ -158,11 +158,7 @@ def _watch(workspace: Workspace, observed: Observed, status: RetentionStatus, li
     failed = job_condition(live, "Failed") or job_condition(live, "FailureTarget")
     if failed is None:
         return Step(_running(status, waits), children)
-    if failed.get("reason") == "DeadlineExceeded":
-        text = f"not swept: it did not end within {sweep.DEADLINE_SECONDS} s" + (f"; {waits}" if waits else "")
-    else:
-        cause = causes.failure(pods, AGENT)
-        text = f"not swept: {cause.reason}: {cause.message}" if cause else "not swept: its pod is gone"
+    text = f"not swept: {oneshot.why_failed(failed, pods, waits)}"
     return _ended(workspace, observed, status, failed.get("lastTransitionTime") or now, text, children)
 
 

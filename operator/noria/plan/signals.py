@@ -6,6 +6,7 @@ from noria.api.cycle import SignalState, SignalStatus
 from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.api.monitoring import Signal
+from noria.plan import probing
 from noria.plan.contract import Observed
 from noria.plan.manifests import moment, rfc3339
 from noria.plan.measures import Reading, reading, worse_below
@@ -35,6 +36,8 @@ def judge(endpoint: Endpoint, version: ModelVersion | None, observed: Observed) 
 def _read(endpoint: Endpoint, signal: Signal, version: ModelVersion, observed: Observed) -> Reading | None:
     if signal.type != "Staleness":
         return reading(signal, endpoint.metadata.namespace or "", version.metadata.name, observed)
+    if signal.uri:
+        return probing.reading(endpoint, signal.uri, version, observed.now)
     if version.metadata.creation_timestamp is None:
         return Reading(reason="NoData", message=f"{version.metadata.name} has no creation time")
     return Reading((observed.now - version.metadata.creation_timestamp).total_seconds())
@@ -113,7 +116,7 @@ def requeue(endpoint: Endpoint, signals: list[SignalStatus], now: datetime) -> f
         age = (now - moment(each.since)).total_seconds()
         if each.state == "Pending":
             waits.append(signal.for_seconds - age)
-        if signal.type == "Staleness" and each.state == "OK" and each.value is not None:
+        if signal.type == "Staleness" and signal.uri is None and each.state == "OK" and each.value is not None:
             waits.append(min(signal.threshold - each.value, MOVEMENT * signal.threshold) + 1)
         if each.crossings:
             waits.append(signal.window_seconds - (now - moment(each.crossings[0])).total_seconds())
