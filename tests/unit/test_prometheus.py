@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from noria.runtime.prometheus import Answers, Poller, read, split
 
 SHARED, OWN = Query("shared", "modelendpoint"), Query("own")
 A, B = Ref("Endpoint", "vision", "a"), Ref("Endpoint", "vision", "b")
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 class Prometheus:
@@ -61,8 +63,10 @@ async def test_one_query_serves_all_and_only_what_changed_is_told(prometheus: tu
     assert await heard(changed, 2) == {A, B}
     assert answers.of(A, [SHARED]) == {SHARED: Answer((Row(row("a", 1)[0], 1.0),))}
     server.answers = {"shared": [row("a", 1), row("b", 9)]}
+    then = datetime.now(UTC)
     poller.wake()
     assert await heard(changed, 1) == {B}
+    assert all(then <= (answers.of(each, [SHARED])[SHARED].at or NOON) <= datetime.now(UTC) for each in (A, B))
     assert changed.empty()
     assert server.asked == ["shared", "shared"]
     running.cancel()
@@ -112,8 +116,14 @@ def test_rows_go_to_the_object_that_their_labels_name() -> None:
         Row({"namespace": "vision", "modelendpoint": "a"}, 1.0),
         Row({"namespace": "other", "modelendpoint": "a"}, 2.0),
     )
-    assert split(SHARED, rows, {A, B}) == {A: Answer(rows[:1])}
-    assert split(OWN, rows, {A}) == {None: Answer(rows)}
+    assert split(SHARED, rows, {A, B}, NOON) == {None: Answer(), A: Answer(rows[:1])}
+    assert split(OWN, rows, {A}, NOON) == {None: Answer(rows)}
+
+
+def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:
+    answers = Answers()
+    answers.take(SHARED, split(SHARED, (), {A}, NOON))
+    assert answers.of(A, [SHARED])[SHARED].at == NOON
 
 
 def test_a_scalar_is_one_row_without_labels() -> None:

@@ -90,6 +90,8 @@ class Answer:
 
     rows: tuple[Row, ...] = ()
     error: str | None = None
+    at: datetime | None = field(default=None, compare=False)
+    """When it was asked, in UTC: what happened later is not in it. Two answers that differ in nothing else are equal."""
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ async def _range(
                 rows[datetime.fromtimestamp(at, UTC)].append(Row(series["metric"], float(value)))
     known = {}
     for at, each in rows.items():
-        by_key = split(query, tuple(each), {key})
-        known[at] = by_key.get(key if query.label else None, Answer())
+        by_key = split(query, tuple(each), {key}, at)
+        known[at] = by_key.get(key, by_key[None])
     return known
 
 

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -107,20 +108,20 @@ class Poller:
         return keys if None in changed else keys & {key for key in changed if key}
 
     async def _answered(self, session: aiohttp.ClientSession, query: Query, keys: set[Ref]) -> dict[Ref | None, Answer]:
+        at = datetime.now(UTC)
         try:
             async with session.post(f"{self._url}/api/v1/query", data={"query": query.promql}) as response:
                 document = await response.json()
                 if document.get("status") != "success":
                     PROMETHEUS_QUERIES.labels("refused").inc()
                     self._tell(True, "answers")
-                    return {
-                        None: Answer(error=f"Prometheus refuses the query: {document.get('error', response.status)}")
-                    }
-                answers = split(query, read(document["data"]), keys)
+                    why = f"Prometheus refuses the query: {document.get('error', response.status)}"
+                    return {None: Answer(error=why, at=at)}
+                answers = split(query, read(document["data"]), keys, at)
         except (aiohttp.ClientError, TimeoutError, LookupError, ValueError, TypeError) as error:
             PROMETHEUS_QUERIES.labels("failed").inc()
             self._tell(False, f"does not answer: {error!r}")
-            return {None: Answer(error=f"Prometheus at {self._url} does not answer")}
+            return {None: Answer(error=f"Prometheus at {self._url} does not answer", at=at)}
         PROMETHEUS_QUERIES.labels("answered").inc()
         self._tell(True, "answers")
         return answers
@@ -140,16 +141,17 @@ def read(data: Any) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: sorted(row.labels.items())))
 
 
-def split(query: Query, rows: tuple[Row, ...], keys: set[Ref]) -> dict[Ref | None, Answer]:
-    """The rows by the object that they are about; all of them for a query that only one object asks."""
+def split(query: Query, rows: tuple[Row, ...], keys: set[Ref], at: datetime) -> dict[Ref | None, Answer]:
+    """The rows by the object that they are about, under None for those without rows; all of them for a query that only
+    one object asks."""
     if not query.label:
-        return {None: Answer(rows)}
+        return {None: Answer(rows, at=at)}
     by_name = {(key.namespace, key.name): key for key in keys}
     found: dict[Ref | None, list[Row]] = defaultdict(list)
     for row in rows:
         if key := by_name.get((row.labels.get("namespace"), row.labels.get(query.label, ""))):
             found[key].append(row)
-    return {key: Answer(tuple(each)) for key, each in found.items()}
+    return {None: Answer(at=at)} | {key: Answer(tuple(each), at=at) for key, each in found.items()}
 
 
 def same(before: Answer | None, after: Answer | None) -> bool:
