@@ -1,10 +1,12 @@
 """What the queries of signals and of users promise without a Prometheus; tests/promql asks a real one."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 
 import promql_parser
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from queries import ACCEPTED, REFUSED, expressions, texts
 
@@ -78,6 +80,59 @@ def test_any_text_is_confined_or_refused(query: str) -> None:
     except InvalidQuery:
         return
     assert_confined(query)
+
+
+OPENINGS = (
+    "(",
+    "[",
+    "{",
+    "-",
+    "+",
+    "- ",
+    "abs(",
+    "clamp_min(",
+    "sum by (x) (",
+    "max_over_time(",
+    "2^",
+    "a{x='",
+    'a{x="',
+    "`",
+)
+CLOSINGS = (")", "]", "}", "", ",1)", "[5m:])", "'}", '"}', "`")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(OPENINGS), st.sampled_from(CLOSINGS)), min_size=1, max_size=4),
+    st.integers(min_value=1, max_value=2000),
+)
+@example([("abs(", ")")], 198)
+@example([("max_over_time(", "[5m:])")], 198)
+@example([("-(", ")")], 100)
+@settings(deadline=timedelta(seconds=1))
+def test_any_nesting_is_confined_or_refused_at_once(pairs: list[tuple[str, str]], times: int) -> None:
+    opening, closing = "".join(each for each, _ in pairs), "".join(each for _, each in reversed(pairs))
+    times = min(times, 4095 // len(opening + closing))
+    with suppress(InvalidQuery):
+        confined(opening * times + "a" + closing * times, "a")
+
+
+def test_brackets_in_strings_and_comments_nest_nothing() -> None:
+    assert confined('a{x=~"(a|(b))", y="' + "[" * 60 + '\\"' + "(" * 60 + '"} # ' + "(" * 60, "a")
+
+
+def test_a_refusal_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that took long to refuse is not parsed at every look."""
+    parsed: list[str] = []
+
+    def fail(query: str) -> None:
+        parsed.append(query)
+        raise ValueError("not today")
+
+    monkeypatch.setattr(promql_parser, "parse", fail)
+    for _ in range(2):
+        with pytest.raises(InvalidQuery, match="not today"):
+            confined("asked_once", "a")
+    assert parsed == ["asked_once"]
 
 
 @given(texts)

@@ -17,9 +17,13 @@ import promql_parser as ast
 LONGEST = 4096
 MOST_OPERATORS = 200
 """The parser recurses on the machine's stack, and its time grows with the square of the depth."""
+DEEPEST = 50
+"""Brackets within each other: what is parsed is written anew by recursion, four calls of Python for each."""
 MOST_EXPRESSIONS = 16
 """The parser compiles each regular expression, which takes up to 60 ms."""
 OPERATOR = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
+ASIDE = re.compile(r"""["](?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|#[^\n]*""", re.DOTALL)
+"""Strings and comments: brackets there open nothing."""
 ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -32,18 +36,35 @@ class InvalidQuery(ValueError):
     """A query that is not asked; the text says why, where in the query, and what to do."""
 
 
-@lru_cache(maxsize=4096)
 def confined(query: str, namespace: str) -> str:
     """The same query with the matcher namespace="<namespace>" in every selector.
 
     Raises InvalidQuery if it is empty, longer than 4,096 characters, cannot be parsed, names another namespace, gives a
-    string or a range of samples, or is too costly to parse (200 operators and parentheses, 16 regular expressions).
+    string or a range of samples, or is too costly to parse (200 operators and parentheses, 50 brackets within each other,
+    16 regular expressions).
     """
+    text, refusal = _judged(query, namespace)
+    if refusal:
+        raise InvalidQuery(refusal)
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _judged(query: str, namespace: str) -> tuple[str, str]:
+    """The confined query, or why there is none: both are asked for again and again, and may have taken long to find."""
+    try:
+        return _confined(query, namespace), ""
+    except InvalidQuery as refusal:
+        return "", str(refusal)
+
+
+def _confined(query: str, namespace: str) -> str:
     if not query.strip():
         raise InvalidQuery("the query is empty; write a PromQL expression that gives one number")
     if len(query) > LONGEST:
         raise InvalidQuery(f"the query has {len(query)} characters, at most {LONGEST} are allowed; shorten it")
     _bounded(len(OPERATOR.findall(query)), MOST_OPERATORS, "operators and parentheses")
+    _bounded(_depth(query), DEEPEST, "brackets within each other")
     _bounded(query.count("=~") + query.count("!~"), MOST_EXPRESSIONS, "regular expressions")
     _read_alike(query)
     inner, text = _parsed(query, namespace)
@@ -63,6 +84,8 @@ def _parsed(query: str, namespace: str) -> tuple[ast.Expr, str]:
         return tree, _Writer(namespace).expression(tree)
     except InvalidQuery:
         raise
+    except RecursionError as error:
+        raise InvalidQuery("the query is nested too deeply; record a part of it by a rule") from error
     except (ValueError, OverflowError) as error:
         raise InvalidQuery(f"the query is not PromQL: {error}; correct it") from error
     except BaseException as panic:  # what the library in Rust panics with is no Exception, and has no importable name
@@ -88,6 +111,18 @@ def _bounded(count: int, most: int, what: str) -> None:
             f"the query has {count} {what}, at most {most} are allowed; simplify it, or record a part of it by a rule"
         )
         raise InvalidQuery(text)
+
+
+def _depth(query: str) -> int:
+    """How many brackets are open at once, at most."""
+    depth = deepest = 0
+    for each in ASIDE.sub("", query):
+        if each in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif each in ")]}":
+            depth = max(0, depth - 1)
+    return deepest
 
 
 def _read_alike(query: str) -> None:
