@@ -132,7 +132,7 @@ REFUSED = {
     "a + " * 1024 + "a": "4097 characters",
     "-" * 4000 + "a": "4000 operators and parentheses",
     "(" * 2000 + "a" + ")" * 2000: "2000 operators and parentheses",
-    "abs(" * 60 + "a" + ")" * 60: "60 brackets within each other",
+    "abs(" * 198 + "a" + ")" * 198: "198 brackets within each other",
     "a" + " or a" * 800: "800 operators and parentheses",
     "a{" + ",".join(['a=~"\\\\w{60}"'] * 200) + "}": "200 regular expressions",
 }

@@ -59,6 +59,25 @@ async def test_trouble_is_told_and_tried_again_later(
     assert any(each.exc_info for each in caplog.records) is isinstance(error, ZeroDivisionError)
 
 
+def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = operator()
+    metadata = {"namespace": "n", "name": "a", "uid": "u", "resourceVersion": "1"}
+    one.store.put({"kind": "TrainingJob", "apiVersion": "noria.dev/v1alpha1", "metadata": metadata})
+    assert one.queue.take() == KEY
+    one.queue.done(KEY)
+
+    def poisoned(key: Ref) -> bool:
+        raise ZeroDivisionError("poison")
+
+    monkeypatch.setattr(one.reconciler, "unmoved", poisoned)
+    one._look_at(KEY)
+    assert one.queue.take() == KEY
+    [record] = caplog.records
+    assert record.exc_info and "TrainingJob n/a" in record.message
+
+
 async def test_a_plan_may_ask_for_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
     one = operator()
 

@@ -1,15 +1,21 @@
 """What is asked of Prometheus, how often, and who hears of an answer."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from noria.plan.contract import Answer, Query, Ref, Row
-from noria.runtime.prometheus import Answers, Poller, read, split
+from noria.plan.contract import Answer, Needs, Query, Ref, Row
+from noria.runtime.interest import Interests
+from noria.runtime.prometheus import OWN as OWN_LIMITS
+from noria.runtime.prometheus import SHARED as SHARED_LIMITS
+from noria.runtime.prometheus import Answers, Limits, Named, Poller, read, split
 
 SHARED, OWN = Query("shared", "modelendpoint"), Query("own")
 A, B = Ref("Endpoint", "vision", "a"), Ref("Endpoint", "vision", "b")
@@ -22,10 +28,13 @@ class Prometheus:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.answers: dict[str, Any] = {}
+        self.hanging: set[str] = set()
 
     async def query(self, request: web.Request) -> web.Response:
         query = str((await request.post())["query"])
         self.asked.append(query)
+        if query in self.hanging:
+            await asyncio.Event().wait()
         found = self.answers.get(query)
         if found is None:
             return web.json_response({"status": "error", "error": "parse error"}, status=400)
@@ -37,7 +46,7 @@ class Prometheus:
 async def prometheus() -> AsyncIterator[tuple[Prometheus, str]]:
     server, application = Prometheus(), web.Application()
     application.add_routes([web.post("/api/v1/query", server.query)])
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -102,10 +111,136 @@ async def test_a_refused_query_says_why_and_silence_says_so(prometheus: tuple[Pr
     running.cancel()
 
 
+async def test_nobody_waits_for_a_query_that_hangs(
+    prometheus: tuple[Prometheus, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = prometheus
+    hanging = [Query(f"hanging {number}") for number in range(OWN_LIMITS.at_once * 2)]
+    server.hanging = {each.promql for each in hanging}
+    server.answers = {"shared": [row("a", 1)]}
+    answers, changed = Answers(), asyncio.Queue[Ref]()
+    asking = {SHARED: {A}, **{each: {B} for each in hanging}}
+    running = asyncio.create_task(
+        Poller(url, lambda: asking, answers, changed.put_nowait, 0.05, waiting=lambda: {A}).run()
+    )
+    assert await heard(changed, 1) == {A}
+    for _ in range(5):
+        assert await heard(changed, 1) == {A}, "the rounds go on, and each answer is told"
+    assert server.asked.count("shared") >= 5
+    assert sum(each in server.hanging for each in server.asked) == OWN_LIMITS.at_once, "none twice"
+    running.cancel()
+
+
+async def test_a_query_of_ones_own_gets_less_time_and_its_silence_blames_nobody(
+    prometheus: tuple[Prometheus, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, url = prometheus
+    server.hanging = {"own"}
+    monkeypatch.setattr("noria.runtime.prometheus.OWN", OWN_LIMITS._replace(seconds=0.1))
+    answers, changed = Answers(), asyncio.Queue[Ref]()
+    running = asyncio.create_task(Poller(url, lambda: {OWN: {A}}, answers, changed.put_nowait, 3600).run())
+    await heard(changed, 1)
+    told = answers.of(A, [OWN])[OWN].error
+    assert told == "Prometheus has no answer within 0.1 s; ask for less, or record a part of it by a rule"
+    assert not caplog.records
+    running.cancel()
+    assert OWN_LIMITS.seconds < SHARED_LIMITS.seconds
+
+
+async def test_a_huge_answer_to_a_query_of_ones_own_is_not_read(prometheus: tuple[Prometheus, str]) -> None:
+    server, url = prometheus
+    server.answers = {each.promql: [({"namespace": "vision", "padding": "x" * 2**20}, 1)] for each in (OWN, SHARED)}
+    answers, changed = Answers(), asyncio.Queue[Ref]()
+    running = asyncio.create_task(Poller(url, lambda: {OWN: {A}, SHARED: {B}}, answers, changed.put_nowait, 3600).run())
+    await heard(changed, 2)
+    assert answers.of(A, [OWN])[OWN].error == "the answer is longer than 1 MiB; aggregate, for example with max()"
+    assert answers.of(B, [SHARED])[SHARED].error is None
+    running.cancel()
+
+
+async def test_who_waits_hears_of_an_answer_that_says_the_same(prometheus: tuple[Prometheus, str]) -> None:
+    server, url = prometheus
+    server.answers = {"shared": [row("a", 1), row("b", 1)]}
+    interests, answers, changed = Interests(), Answers(), asyncio.Queue[Ref]()
+    interests.remember(A, Needs(queries=(SHARED,)))
+    interests.remember(B, Needs(queries=(SHARED,), fresh=True))
+    poller = Poller(url, lambda: interests.asking, answers, changed.put_nowait, 3600, waiting=lambda: interests.waiting)
+    running = asyncio.create_task(poller.run())
+    assert await heard(changed, 2) == {A, B}
+    before = answers.of(B, [SHARED])[SHARED].at
+    poller.wake()
+    assert await heard(changed, 1) == {B}
+    assert before and before < (answers.of(B, [SHARED])[SHARED].at or before)
+    interests.forget(B)
+    assert not interests.waiting
+    running.cancel()
+
+
+class Said(Poller):
+    """Prometheus said this."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("http://prometheus", dict, Answers(), lambda key: None, 3600)
+        self.body = body
+
+    async def _sent(self, session: Any, query: Query, limits: Limits) -> bytes:
+        return self.body
+
+
+def said(query: Query, body: bytes) -> dict[Named, Answer]:
+    session: Any = None
+    return asyncio.run(Said(body)._answer(session, query, SHARED_LIMITS))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(("metric", "value")), inner),
+)
+series = st.fixed_dictionaries({"metric": anything, "value": st.tuples(anything, anything) | anything})
+data = st.fixed_dictionaries(
+    {"resultType": st.sampled_from(("vector", "scalar", "matrix", "string")) | anything},
+    optional={"result": st.lists(series) | anything},
+)
+documents = st.fixed_dictionaries(
+    {"status": st.sampled_from(("success", "error")) | anything}, optional={"data": data | anything, "error": anything}
+)
+
+
+@given(
+    st.sampled_from((SHARED, OWN)),
+    (documents | anything).map(lambda each: json.dumps(each).encode()) | st.binary(),
+)
+@example(SHARED, b"[]")
+@example(SHARED, b"[" * 100_000)
+@example(SHARED, b'{"status": "success", "data": {"resultType": "vector", "result": [7]}}')
+@example(OWN, b'{"status": "success", "data": {"resultType": "vector", "result": [{"metric": [], "value": {}}]}}')
+@example(SHARED, '{"status": "é"}'.encode("latin-1"))
+def test_whatever_prometheus_says_is_an_answer(query: Query, body: bytes) -> None:
+    answers = said(query, body)
+    assert None in answers
+    assert all(isinstance(each, Answer) and each.at for each in answers.values())
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<html>", "Prometheus at http://prometheus does not answer"),
+        (b"[1]", "Prometheus at http://prometheus does not answer"),
+        (b'{"status": "error"}', "Prometheus refuses the query: it does not say why"),
+        (
+            b'{"status": "success", "data": {"resultType": "matrix", "result": []}}',
+            "Prometheus answers with what is no instant vector; write an expression that gives numbers",
+        ),
+    ],
+)
+def test_what_is_no_vector_is_told(body: bytes, told: str) -> None:
+    assert said(OWN, body) == {None: Answer(error=told)}
+
+
 def test_what_has_not_been_asked_is_absent_and_what_nobody_asks_is_forgotten() -> None:
     answers = Answers()
     assert answers.of(A, [SHARED]) == {}
-    answers.take(SHARED, {})
+    answers.take(SHARED, {None: Answer()})
     assert answers.of(A, [SHARED]) == {SHARED: Answer()}
     answers.forget([OWN])
     assert answers.of(A, [SHARED]) == {}
@@ -116,13 +251,17 @@ def test_rows_go_to_the_object_that_their_labels_name() -> None:
         Row({"namespace": "vision", "modelendpoint": "a"}, 1.0),
         Row({"namespace": "other", "modelendpoint": "a"}, 2.0),
     )
-    assert split(SHARED, rows, {A, B}, NOON) == {None: Answer(), A: Answer(rows[:1])}
-    assert split(OWN, rows, {A}, NOON) == {None: Answer(rows)}
+    assert split(SHARED, rows, NOON) == {
+        None: Answer(),
+        ("vision", "a"): Answer(rows[:1]),
+        ("other", "a"): Answer(rows[1:]),
+    }
+    assert split(OWN, rows, NOON) == {None: Answer(rows)}
 
 
 def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:
     answers = Answers()
-    answers.take(SHARED, split(SHARED, (), {A}, NOON))
+    answers.take(SHARED, split(SHARED, (), NOON))
     assert answers.of(A, [SHARED])[SHARED].at == NOON
 
 

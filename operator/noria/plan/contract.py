@@ -101,6 +101,8 @@ class Needs:
     refs: tuple[Ref, ...] = ()
     selectors: tuple[Selector, ...] = ()
     queries: tuple[Query, ...] = ()
+    fresh: bool = False
+    """Whether to look again at every answer to `queries`, also at one that says the same as before: a newer one is awaited."""
 
     def objects(self) -> tuple[Ref | Selector, ...]:
         """Refs and selectors together."""

@@ -19,11 +19,11 @@ def needs(endpoint: Endpoint, settings: Settings) -> Needs:
     """The versions of the namespace, and what signals ask of Prometheus; gates ask only while they judge."""
     measured: list[measures.Measured] = list(endpoint.spec.monitoring.signals)
     flight = endpoint.status.cycle
-    if flight and flight.stage in ("Mirroring", "Canary", "Approval"):
-        measured += endpoint.spec.rollout.gates
+    judging = flight is not None and flight.stage in ("Mirroring", "Canary", "Approval")
+    measured += endpoint.spec.rollout.gates if judging else []
     asked = (query for each in measured for query in measures.queries(each, endpoint.metadata.namespace or ""))
     queries = tuple(dict.fromkeys(asked)) if settings.prometheus_url else ()
-    return Needs(selectors=(_versions(endpoint),), queries=queries)
+    return Needs(selectors=(_versions(endpoint),), queries=queries, fresh=judging)
 
 
 def _versions(endpoint: Endpoint) -> Selector:

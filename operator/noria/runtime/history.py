@@ -70,8 +70,8 @@ async def _range(
                 rows[datetime.fromtimestamp(at, UTC)].append(Row(series["metric"], float(value)))
     known = {}
     for at, each in rows.items():
-        by_key = split(query, tuple(each), {key}, at)
-        known[at] = by_key.get(key, by_key[None])
+        by_name = split(query, tuple(each), at)
+        known[at] = by_name.get(key[1:], by_name[None])
     return known
 
 

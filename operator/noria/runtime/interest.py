@@ -14,6 +14,8 @@ class Interests:
         self._needed_by: dict[Ref | Selector, set[Ref]] = defaultdict(set)
         self.asking: dict[Query, set[Ref]] = defaultdict(set)
         """Questions to Prometheus, and who asks."""
+        self.waiting: set[Ref] = set()
+        """Who is to be looked at after each answer, whatever it says."""
 
     def remember(self, key: Ref, needs: Needs) -> bool:
         """From now on `key` needs exactly this; whether something is asked that nobody asked before."""
@@ -26,11 +28,14 @@ class Interests:
             self._needed_by[need].add(key)
         for query in needs.queries:
             self.asking[query].add(key)
+        if needs.fresh:
+            self.waiting.add(key)
         return news
 
     def forget(self, key: Ref) -> None:
         """`key` is gone."""
         needs = self._needs.pop(key, Needs())
+        self.waiting.discard(key)
         for query in needs.queries:
             self.asking[query].discard(key)
             if not self.asking[query]:

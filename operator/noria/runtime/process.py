@@ -56,6 +56,7 @@ class Operator:
             answers,
             self._look_at,
             settings.evaluation_seconds,
+            waiting=lambda: self.reconciler.interests.waiting,
         )
         self.reconciler = Reconciler(
             controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC), answers, self.poller.news
@@ -148,7 +149,15 @@ class Operator:
             self.queue.add(key)
 
     def _look_at(self, key: Ref) -> None:
-        if self.store.get(key) and not self.reconciler.unmoved(key):
+        """After an answer of Prometheus. An object that cannot be judged here is looked at, and fails there by itself."""
+        if self.store.get(key) is None:
+            return
+        try:
+            unmoved = self.reconciler.unmoved(key)
+        except Exception:
+            log.exception("%s %s/%s cannot be judged by the newest answers", *key)
+            unmoved = False
+        if not unmoved:
             self.queue.add(key)
 
     def _look_at_all(self, kind: str) -> None:
