@@ -147,6 +147,7 @@ class Endpoint(Resource):
     singular: ClassVar[str] = "modelendpoint"
     short_names: ClassVar[tuple[str, ...]] = ("mep",)
     summary: ClassVar[str] = "Ready"
+    progress: ClassVar[str | None] = "UpToDate"
     columns: ClassVar[tuple[Column, ...]] = (
         Column("Status", ".status.conditions[?(@.type=='Ready')].reason"),
         Column("Current", ".status.current.version"),

@@ -90,6 +90,8 @@ class Answer:
 
     rows: tuple[Row, ...] = ()
     error: str | None = None
+    at: datetime | None = None
+    """When it was asked."""
 
 
 @dataclass(frozen=True)

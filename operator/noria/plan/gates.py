@@ -1,6 +1,7 @@
 """Gates: whether a challenger may go on, by held-out data before it is started and by what it does once it has traffic."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from noria.api.cycle import GateResult, Result
 from noria.api.meta import Model
 from noria.api.rollout import Gate, MetricGate, OnlineGate, Slices
 from noria.plan.contract import Observed
-from noria.plan.measures import Reading, reading, worse_below
+from noria.plan.measures import Reading, queries, reading, worse_below
 
 LESS_IS_BETTER = ("log_loss", "mae", "rmse")
 Scores = dict[str, float]
@@ -133,6 +134,9 @@ def online(
     """Champion against challenger on what they answered in the same window."""
     results = []
     for gate in gates:
+        if champion == challenger:
+            results.append(GateResult(name=gate.name, result="Inconclusive", message=ONE_VERSION.format(champion)))
+            continue
         if mirrored and gate.type == "Performance":
             text = "mirrored requests get no labels"
             results.append(GateResult(name=gate.name, result="Skipped", message=text))
@@ -147,7 +151,14 @@ def online(
     return results
 
 
+def asked(gates: Iterable[OnlineGate], namespace: str, observed: Observed) -> datetime:
+    """The moment up to which Prometheus has told about all of them: of the oldest answer; now, where nothing is asked."""
+    answers = (observed.answers.get(query) for gate in gates for query in queries(gate, namespace))
+    return min((each.at for each in answers if each and each.at), default=observed.now)
+
+
 NOT_ASKED = Reading(reason="NotAsked", message="Prometheus has not been asked yet")
+ONE_VERSION = "{} is served under another runtime, and metrics by version cannot tell the two apart; take rollout.gates away for this change"
 
 
 def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateResult:
@@ -161,7 +172,8 @@ def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateRes
     below = worse_below(gate)
     bounds = [] if gate.limit is None else [gate.limit]
     if gate.tolerance is not None and champion.value is not None:
-        bounds.append(champion.value * (1 - gate.tolerance if below else 1 + gate.tolerance))
+        worse = gate.tolerance * abs(champion.value)
+        bounds.append(champion.value - worse if below else champion.value + worse)
     bound = max(bounds) if below else min(bounds)
     fine = challenger.value >= bound if below else challenger.value <= bound
     text = f"{challenger.value:.4g}, {'at least' if below else 'at most'} {bound:.4g} is allowed"
