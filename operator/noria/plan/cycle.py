@@ -46,7 +46,8 @@ def advance(view: View) -> Turn:
     if cycle.stage == "RollingBack":
         return _rolling_back(view, turn, cycle)
     if why := _obsolete(view, turn, cycle):
-        return _stop(view, turn, cycle, "RolledBack" if cycle.stage in WITH_TRAFFIC else "Failed", why)
+        had_traffic = turn.current is not None and cycle.stage in WITH_TRAFFIC
+        return _stop(view, turn, cycle, "RolledBack" if had_traffic else "Failed", why)
     return STAGES[cycle.stage](view, turn, cycle)
 
 

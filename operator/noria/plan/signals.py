@@ -165,4 +165,8 @@ def _line(signal: SignalStatus, below: bool) -> str:
     firing = signal.state in ("Firing", "Pending")
     sign = {(True, False): ">", (False, False): "<=", (True, True): "<", (False, True): ">="}[firing, below]
     where = f" ({signal.feature})" if signal.feature else ""
-    return f"{signal.name} {signal.value:g} {sign} {signal.threshold:g}{where}"
+    return f"{signal.name} {_number(signal.value)} {sign} {_number(signal.threshold)}{where}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
