@@ -24,14 +24,24 @@ class Slice(Model):
     challenger: Scores = {}
 
 
+class Omitted(Model):
+    """Groups that the message had no room for."""
+
+    groups: int = 0
+    largest: int = 0
+    """Samples of the largest of them."""
+
+
 class Scored(Model):
     """What the scorer leaves (docs/pod-contract.md)."""
 
     samples: int = 0
     scores: dict[str, Scores] = {}
     slices: dict[str, Slice] = {}
-    missing: list[str] = []
+    omitted: Omitted = Omitted()
     error: str | None = None
+    whose: str | None = None
+    """Whose fault the error is: challenger, champion or data."""
     message: str | None = None
 
 
@@ -56,6 +66,9 @@ def read(text: str) -> Scored:
 
 def offline(gate: Gate, scored: Scored) -> Verdict:
     """Champion against challenger on the same held-out samples."""
+    if scored.error and scored.whose in NOT_ITS_FAULT:
+        text = f"nothing can be compared: {scored.error}, {scored.message}"
+        return Verdict("Inconclusive", NOT_ITS_FAULT[scored.whose], text, [])
     if scored.error:
         return Verdict("Fail", scored.error, scored.message or scored.error, [])
     if scored.samples < gate.min_samples:
@@ -64,7 +77,11 @@ def offline(gate: Gate, scored: Scored) -> Verdict:
     results = [_metric(each, scored) for each in gate.metrics]
     if gate.slices:
         results += [result for each in gate.metrics for result in _slices(each, gate.slices, scored)]
+        results += _unseen(gate.slices, scored)
     return verdict(results, "the challenger is good enough on held-out data")
+
+
+NOT_ITS_FAULT = {"champion": "ChampionUnscorable", "data": "DataUnscorable"}
 
 
 def verdict(results: Iterable[GateResult], praise: str) -> Verdict:
@@ -123,9 +140,20 @@ def _slices(metric: MetricGate, limits: Slices, scored: Scored) -> Iterable[Gate
         yield GateResult(
             name=f"{name} gap", result="Pass" if gap <= limits.max_gap else "Fail", challenger=gap, message=text
         )
-    if not known:
+    if lacking := sorted(set(groups) - set(known)):
+        text = f"the scorer could not compute it for {', '.join(lacking[:3])}; choose another metric, or a larger spec.gate.slices.minSamples"
+        yield GateResult(name=f"{name} slices", result="Inconclusive", message=text)
+    elif not known:
         text = f"no group of {', '.join(limits.columns)} has {limits.min_samples} samples in the held-out data"
         yield GateResult(name=f"{name} slices", result="Inconclusive", message=text)
+
+
+def _unseen(limits: Slices, scored: Scored) -> Iterable[GateResult]:
+    """A worse group may hide among those that were left out."""
+    if scored.omitted.largest >= limits.min_samples:
+        left = f"{scored.omitted.groups} groups were left out, the largest with {scored.omitted.largest} samples"
+        text = f"{left}; name fewer columns or metrics, or set a larger spec.gate.slices.minSamples"
+        yield GateResult(name="slices left out", result="Inconclusive", message=text)
 
 
 def online(
