@@ -39,7 +39,7 @@ def test_new_data_are_noticed_and_learned_once(kubectl: Kubectl, workspace: str,
     template = {
         "recipe": {"name": "sklearn"},
         "inputs": [{"name": "train", "uri": URI}],
-        "resources": {"cpu": "1", "memory": "2Gi"},
+        "resources": {"cpu": "500m", "memory": "2Gi"},
     }
     kubectl.apply(
         endpoint(

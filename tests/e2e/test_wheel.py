@@ -109,9 +109,11 @@ def load(gateway: str, host: str) -> Iterator[Counter[str]]:
             each.result()
 
 
-def annotate(kubectl: Kubectl, workspace: str, user: str, **annotations: str) -> subprocess.CompletedProcess[str]:
+def annotate(
+    kubectl: Kubectl, workspace: str, user: str, name: str = "turning", **annotations: str
+) -> subprocess.CompletedProcess[str]:
     words = [f"noria.dev/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
-    return kubectl.run("annotate", "modelendpoint", "turning", "-n", workspace, f"--as={user}", *words, check=False)
+    return kubectl.run("annotate", "modelendpoint", name, "-n", workspace, f"--as={user}", *words, check=False)
 
 
 def current(kubectl: Kubectl, workspace: str) -> str:
@@ -191,6 +193,22 @@ def test_who_asks_by_hand_says_so_and_may(kubectl: Kubectl, workspace: str, turn
     )
     assert "set annotation noria.dev/by=ada" in annotate(kubectl, workspace, "ada", approve="turning-2").stderr
     assert "may not rollback" in annotate(kubectl, workspace, "ada", by="ada", rollback_to="turning-1").stderr
+    looser = ["--type=merge", "-p", '{"spec": {"rollout": {"approval": "Automatic"}}}', "--as=grace"]
+    patched = kubectl.run("patch", "modelendpoint", "turning", "-n", workspace, *looser, check=False)
+    assert "may not approve" in patched.stderr, "who takes the approval away approves"
+
+
+def test_nobody_takes_over_what_another_asked_for(kubectl: Kubectl, workspace: str, turning: str) -> None:
+    large = {"cpu": "64", "memory": "1Gi"}
+    model = {"name": "turning", "version": 1}
+    kubectl.apply(endpoint("stuck", workspace, model=model, predictor={"resources": large}))
+    says(kubectl, "modelendpoint", "stuck", workspace, "Ready", "Unschedulable")
+    assert annotate(kubectl, workspace, "ada", "stuck", by="ada", approve="turning-1").returncode == 0
+    assert "ada asked for" in annotate(kubectl, workspace, "grace", "stuck", by="grace", retry="turning-1").stderr
+    withdrawn = ["annotate", "modelendpoint", "stuck", "-n", workspace, "noria.dev/approve-", "noria.dev/by-"]
+    assert "may not approve" in kubectl.run(*withdrawn, "--as=grace", check=False).stderr
+    assert kubectl.run(*withdrawn, "--as=ada", check=False).returncode == 0
+    kubectl.run("delete", "modelendpoint", "stuck", "-n", workspace)
 
 
 def test_approval_then_rollback_without_a_failed_request(

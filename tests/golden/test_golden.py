@@ -60,7 +60,7 @@ def read_answer(answer: dict[str, Any]) -> Answer:
         Row({k: str(v) for k, v in each.items() if k != "value"}, float(each["value"]))
         for each in answer.get("rows", [])
     )
-    return Answer(rows, answer.get("error"))
+    return Answer(rows, answer.get("error"), answer.get("at"))
 
 
 def render(plan: Plan) -> str:

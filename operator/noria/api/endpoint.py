@@ -66,6 +66,14 @@ class EndpointSpec(Model):
                 "!has(self.retrain) || !has(self.retrain.template.suspend) || !self.retrain.template.suspend",
                 "retrain.template cannot be suspended; retrain.frozen stops the loop",
             ),
+            (
+                "!has(self.retrain) || !has(self.retrain.template.ttlSecondsAfterFinished)",
+                "retrain.template cannot have ttlSecondsAfterFinished: the loop reads what came of the training from it, and keeps the newest three",
+            ),
+            (
+                "self.model.name == oldSelf.model.name",
+                "model.name cannot change: what was judged was another model; make a new Endpoint",
+            ),
         )
     }
 
@@ -147,6 +155,7 @@ class Endpoint(Resource):
     singular: ClassVar[str] = "modelendpoint"
     short_names: ClassVar[tuple[str, ...]] = ("mep",)
     summary: ClassVar[str] = "Ready"
+    progress: ClassVar[str | None] = "UpToDate"
     columns: ClassVar[tuple[Column, ...]] = (
         Column("Status", ".status.conditions[?(@.type=='Ready')].reason"),
         Column("Current", ".status.current.version"),

@@ -107,6 +107,8 @@ class Resource(Model):
     columns: ClassVar[tuple[Column, ...]]
     summary: ClassVar[str]
     """Type of the condition that sums up the others: Ready for what lives, Succeeded for what ends."""
+    progress: ClassVar[str | None] = None
+    """Type of the condition that tells why a change is not carried out while the summary still holds; None: the summary."""
     root_rules: ClassVar[tuple[tuple[str, str], ...]] = ()
     """CEL rules that need metadata or both spec and status."""
     has_status: ClassVar[bool] = True

@@ -20,6 +20,15 @@ PromQL = Annotated[str, Field(min_length=1, max_length=4096)]
 """A query; every selector in it is confined to the object's namespace."""
 
 
+def share(field: str) -> tuple[str, str]:
+    """The rule that `field` lies within what a share can be."""
+    shares = "self.type == 'ErrorRate' || self.type == 'Performance' && has(self.metric) && self.metric in ['accuracy', 'f1']"
+    return (
+        f"!has(self.{field}) || !({shares}) || self.{field} <= 1.0",
+        f"{field} is a share of ErrorRate, accuracy and f1: at most 1, for example 0.01",
+    )
+
+
 class Signal(Model):
     """One thing that is watched: it fires when its value passes the threshold."""
 
@@ -35,6 +44,7 @@ class Signal(Model):
                 "!has(self.features) || self.type in ['DataDrift', 'DataQuality']",
                 "features belong to types DataDrift and DataQuality",
             ),
+            share("threshold"),
             ("!has(self.uri) || self.type == 'Staleness'", "uri belongs to type Staleness"),
             (
                 "!has(self.uri) || self.windowSeconds >= 60",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from noria.api.meta import Model, map_list, rules
-from noria.api.monitoring import PerformanceMetric, PromQL, Quantile, Threshold
+from noria.api.monitoring import PerformanceMetric, PromQL, Quantile, Threshold, share
 from noria.api.pod import Name, Resources
 from noria.api.trainingjob import InputUri
 
@@ -86,6 +86,7 @@ class OnlineGate(Model):
             ("has(self.metric) == (self.type == 'Performance')", "metric belongs to type Performance, which needs it"),
             ("has(self.quantile) == (self.type == 'Latency')", "quantile belongs to type Latency, which needs it"),
             ("has(self.query) == (self.type == 'Custom')", "query belongs to type Custom, which needs it"),
+            share("limit"),
         )
     }
 
@@ -112,6 +113,15 @@ class OnlineGate(Model):
 
 class Rollout(Model):
     """How traffic moves to a new version."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": rules(
+            (
+                "!has(self.gates) || size(self.gates) == 0 || has(self.mirror) || has(self.steps) && size(self.steps) > 0",
+                "gates are judged while a challenger has a mirror or a step: set mirror or steps, or take gates away",
+            )
+        )
+    }
 
     drain_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
     """Seconds for which a version without traffic goes on running to end its requests. Default 15."""

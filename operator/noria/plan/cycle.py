@@ -5,7 +5,7 @@ A stage that the spec does not ask for is passed over. Whatever goes wrong befor
 afterwards it goes through RollingBack, which waits until the gateway sends everything to the champion again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
 from noria.api.cycle import Cycle, GateResult, Outcome, Result, Stage, StepRecord, Trigger
@@ -19,7 +19,20 @@ from noria.plan.view import APPROVE, BY, RETRY, ROLLBACK_TO, Refusal, Turn, View
 HISTORY = 10
 GATES_KEPT = 32
 """Gate results that a stage's record holds, those that did not pass first; many slices could make a status too large."""
+GATES_REMEMBERED = 3
+"""Cycles whose gate results are kept whole; of older ones only those that did not pass."""
 SUPERSEDED = "Superseded"
+FAULTLESS = (
+    "NotReady",
+    "Unschedulable",
+    "QuotaExceeded",
+    "ImagePullFailed",
+    "PodRefused",
+    "ChampionUnscorable",
+    "DataUnscorable",
+)
+"""Reasons that do not speak against a version; it may try again by itself, but not for ever."""
+TRIES = 3
 ORDER: tuple[Stage, ...] = ("Training", "Scoring", "Starting", "Mirroring", "Canary", "Approval", "Moving")
 WITH_TRAFFIC: tuple[Stage, ...] = ("Mirroring", "Canary", "Approval", "Moving")
 
@@ -33,7 +46,8 @@ def advance(view: View) -> Turn:
     if cycle.stage == "RollingBack":
         return _rolling_back(view, turn, cycle)
     if why := _obsolete(view, turn, cycle):
-        return _stop(view, turn, cycle, "RolledBack" if cycle.stage in WITH_TRAFFIC else "Failed", why)
+        had_traffic = turn.current is not None and cycle.stage in WITH_TRAFFIC
+        return _stop(view, turn, cycle, "RolledBack" if had_traffic else "Failed", why)
     return STAGES[cycle.stage](view, turn, cycle)
 
 
@@ -107,7 +121,7 @@ def _stages(view: View, turn: Turn, cycle: Cycle) -> list[tuple[Stage, int | Non
     stages: list[tuple[Stage, int | None]] = []
     if cycle.trigger.reason in ("Signal", "Manual"):
         stages.append(("Training", None))
-    if judged and view.endpoint.spec.gate:
+    if judged and view.endpoint.spec.gate and cycle.champion != cycle.challenger:
         stages.append(("Scoring", None))
     stages.append(("Starting", None))
     if judged and gateway:
@@ -178,7 +192,7 @@ def _closed(
 
 def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
     """Why the cycle is not worth going on with. The first version that has the route takes over before another one may."""
-    if turn.current is None and cycle.stage == "Moving":
+    if turn.current is None and cycle.stage == "Moving" and view.service(turn.next):
         return None
     back, wanted = view.action(ROLLBACK_TO), view.wanted
     going_there = cycle.trigger.reason == "Rollback" and back == cycle.challenger
@@ -216,22 +230,40 @@ def _stop(
     told = {"outcome": outcome, "reason": why.reason, "message": why.message}
     stopped = cycle.model_copy(update=told | {"steps": _closed(view, cycle, result, why.message, found)})
     if turn.current is None or cycle.stage not in WITH_TRAFFIC:
-        return _over(view, turn._replace(next=None), stopped)
+        return _over(view, turn, stopped)
     entered = StepRecord(name="RollingBack", start_time=view.now)
     back = {"stage": "RollingBack", "step": None, "stage_time": view.now, "settled_time": None}
     return turn._replace(cycle=stopped.model_copy(update=back | {"steps": [*stopped.steps, entered]}))
 
 
 def _over(view: View, turn: Turn, cycle: Cycle) -> Turn:
-    """Into the history."""
+    """Into the history; a version that did not earn the traffic is remembered, so that it is not tried again by itself."""
     ended = cycle.model_copy(
         update={"stage": None, "step": None, "stage_time": None, "settled_time": None, "end_time": view.now}
     )
     rejected = turn.rejected
     challenger = view.version(cycle.challenger)
-    if challenger and cycle.outcome != "Promoted" and cycle.reason != SUPERSEDED:
-        rejected = (*rejected, view.service_name(challenger))
-    return turn._replace(cycle=None, history=(ended, *turn.history)[:HISTORY], rejected=_kept(view, turn, rejected))
+    if challenger and cycle.outcome != "Promoted" and cycle.reason != SUPERSEDED and not _may_try_again(turn, cycle):
+        rejected = (*rejected, turn.next.inference_service if turn.next else view.service_name(challenger))
+    earlier = turn.history[: HISTORY - 1]
+    whole = GATES_REMEMBERED - 1
+    history = (ended, *earlier[:whole], *(_thinned(each) for each in earlier[whole:]))
+    return turn._replace(cycle=None, next=None, history=history, rejected=_kept(view, turn, rejected))
+
+
+def _may_try_again(turn: Turn, cycle: Cycle) -> bool:
+    """Whether the cluster failed and not the version, and that not too often."""
+    before = [each for each in turn.history if each.challenger == cycle.challenger and each.reason in FAULTLESS]
+    with_traffic = cycle.outcome == "RolledBack" or cycle.reason in ("ChampionUnscorable", "DataUnscorable")
+    return with_traffic and cycle.reason in FAULTLESS and len(before) < TRIES - 1
+
+
+def _thinned(cycle: Cycle) -> Cycle:
+    steps = [
+        each.model_copy(update={"gates": [gate for gate in each.gates or () if gate.result != "Pass"] or None})
+        for each in cycle.steps
+    ]
+    return cycle.model_copy(update={"steps": steps})
 
 
 def _kept(view: View, turn: Turn, rejected: tuple[str, ...]) -> tuple[str, ...]:
@@ -255,9 +287,12 @@ def _training(view: View, turn: Turn, cycle: Cycle) -> Turn:
         return turn._replace(cycle=cycle)
     if isinstance(outcome, Refusal):
         return _stop(view, turn, cycle, "Failed", outcome)
-    if view.version(outcome) is None:
-        return turn._replace(cycle=cycle)  # the record comes a moment after the job's status
-    return _enter(view, turn, cycle.model_copy(update={"challenger": outcome}), message=f"made {outcome}")
+    if view.version(outcome.version) is None:
+        if not retraining.gone(view, outcome):
+            return turn._replace(cycle=cycle)  # the record comes a moment after the job's status
+        return _stop(view, turn, cycle, "Failed", Refusal("VersionDeleted", f"{outcome.version} was deleted"))
+    made = cycle.model_copy(update={"challenger": outcome.version})
+    return _enter(view, turn, made, message=f"made {outcome.version}")
 
 
 def _scoring(view: View, turn: Turn, cycle: Cycle) -> Turn:
@@ -301,14 +336,8 @@ def _watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
         settled = traffic.settled(view, turn)
         return turn._replace(cycle=cycle.model_copy(update={"settled_time": view.now})) if settled else turn
     rollout, mirrored = view.endpoint.spec.rollout, cycle.stage == "Mirroring"
-    found = gates.online(
-        rollout.gates,
-        view.endpoint.metadata.namespace or "",
-        cycle.champion or "",
-        turn.next.version,
-        view.observed,
-        mirrored,
-    )
+    namespace = view.endpoint.metadata.namespace or ""
+    found = gates.online(rollout.gates, namespace, cycle.champion or "", turn.next.version, view.observed, mirrored)
     verdict = gates.verdict(found, "the challenger does as well")
     if verdict.result == "Fail":
         return _stop(view, turn, cycle, "RolledBack", Refusal(verdict.reason, verdict.message), found)
@@ -317,7 +346,9 @@ def _watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
             approved = cycle.model_copy(update={"approved_by": view.action(BY) or "unknown"})
             return _enter(view, turn, approved, "Pass", f"approved by {approved.approved_by}", found)
         return turn
-    elapsed, hold = _elapsed(view, cycle.settled_time), traffic.hold(view.endpoint, cycle)
+    # Time passes as far as Prometheus has told: an answer from before the end of the hold is about the stage before.
+    told = gates.asked(rollout.gates, namespace, view.observed)
+    elapsed, hold = (told - moment(cycle.settled_time)).total_seconds(), traffic.hold(view.endpoint, cycle)
     if elapsed < hold:
         return turn
     if verdict.result == "Pass":
@@ -346,7 +377,7 @@ def _moving(view: View, turn: Turn, cycle: Cycle) -> Turn:
         stays = max(rollout.drain_seconds, rollout.warm_seconds)
         turn = turn._replace(retiring=(*turn.retiring, _leaving(view, old, stays)))
         if cycle.trigger.reason == "Rollback" and view.endpoint.spec.model.track:
-            rejected = (*rejected, old.inference_service)
+            rejected = (*rejected, old.inference_service, *_newer(view, following, cycle))
     current = following.model_copy(update={"since": view.now})
     told = {
         "outcome": "Promoted",
@@ -354,18 +385,28 @@ def _moving(view: View, turn: Turn, cycle: Cycle) -> Turn:
         "message": f"{following.version} serves" + (f" in place of {old.version}" if old else ""),
         "steps": _closed(view, cycle, "Pass", None, None),
     }
-    turn = turn._replace(current=current, next=None, rejected=rejected)
+    turn = turn._replace(current=current, rejected=rejected)
     return _over(view, turn, cycle.model_copy(update=told))
 
 
+def _newer(view: View, target: Served, cycle: Cycle) -> Iterator[str]:
+    """Versions that somebody went back behind: above the target, and known when they asked for it."""
+    back, began = view.version(target.version), moment(cycle.start_time)
+    for each in view.versions:
+        created = each.metadata.creation_timestamp
+        if back and each.spec.version > back.spec.version and (created is None or created <= began):
+            yield view.service_name(each)
+
+
 def _rolling_back(view: View, turn: Turn, cycle: Cycle) -> Turn:
-    if not traffic.settled(view, turn):
+    champion = view.service(turn.current) or view.version(cycle.champion)
+    if champion and not traffic.settled(view, turn):
         return turn
     retiring = turn.retiring
     if turn.next:
         retiring = (*retiring, _leaving(view, turn.next, view.endpoint.spec.rollout.drain_seconds))
     ended = cycle.model_copy(update={"steps": _closed(view, cycle, "Pass", None, None)})
-    return _over(view, turn._replace(next=None, retiring=retiring), ended)
+    return _over(view, turn._replace(retiring=retiring), ended)
 
 
 def _leaving(view: View, served: Served, seconds: int) -> Served:

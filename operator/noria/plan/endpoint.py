@@ -62,8 +62,8 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
         worst_signal=signals.worst(endpoint, view.signals),
         retrain=retrain,
     )
-    waits = [*traffic.requeue(view, turn), *retraining.requeue(view, retrain)]
-    timed = (signals.requeue(endpoint, view.signals, observed.now), probes.wait)
+    waits = [*traffic.requeue(view, turn), *retraining.requeue(view, turn, retrain), *scoring.requeue(view, turn)]
+    timed = (signals.requeue(endpoint, served, view.signals, observed.now), probes.wait)
     waits += [wait for wait in timed if wait is not None]
     return Plan(
         status=status,
@@ -102,7 +102,7 @@ def _view(endpoint: Endpoint, observed: Observed) -> View:
         wanted = _unservable(endpoint, wanted) or _incomparable(endpoint, versions, wanted) or wanted
     served = endpoint.status.current.version if endpoint.status.current else None
     version = next((each for each in versions if each.metadata.name == served), None)
-    return View(endpoint, observed, versions, wanted, signals.judge(endpoint, version, observed))
+    return View(endpoint, observed, versions, wanted, *signals.judge(endpoint, version, observed))
 
 
 def _wanted(endpoint: Endpoint, versions: tuple[ModelVersion, ...]) -> ModelVersion | Refusal:
@@ -168,13 +168,13 @@ def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
     """What the record asks for. Nothing has an effect before it is recorded, so that no crash does anything twice."""
     endpoint, settings = view.endpoint, view.observed.settings
     by_service = {view.service_name(each): each for each in view.versions}
+    if route := traffic.route(view, recorded):  # first, since it brings back requests, whatever else may be refused
+        yield route
     places = [recorded.current, recorded.next, *recorded.retiring]
     for name in dict.fromkeys(each.inference_service for each in places if each):
         live = view.child("InferenceService", name)
         if made := serving.inference_service(endpoint, by_service.get(name), live, settings):
             yield made
-    if route := traffic.route(view, recorded):
-        yield route
     yield from monitors.monitors(view, recorded)
     yield from _jobs(view, recorded.cycle)
     yield from probing.jobs(endpoint, view.observed)
@@ -190,9 +190,9 @@ def _jobs(view: View, flight: Cycle | None) -> Iterator[Manifest]:
     wished = {each["metadata"]["name"]: each for each in (_wished_job(view, flight) if flight else ())}
     for name, manifest in wished.items():
         yield pinned(live[name]) if name in live else manifest
-    oldest = view.endpoint.status.cycles - JOBS_KEPT
+    newest = {str(number) for number in range(view.endpoint.status.cycles + 1)[-JOBS_KEPT:]}
     for name, each in live.items():
-        if name not in wished and _ended(each) and int(each["metadata"]["labels"][CYCLE]) > oldest:
+        if name not in wished and _ended(each) and each["metadata"]["labels"][CYCLE] in newest:
             yield pinned(each)
 
 
@@ -223,8 +223,10 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
 
 
 def unmoved(endpoint: Endpoint, observed: Observed) -> bool:
-    """Whether the signals are as recorded and no gate waits for an answer."""
-    return endpoint.status.cycle is None and _view(endpoint, observed).signals == endpoint.status.signals
+    """Whether the signals are as recorded, no gate waits for an answer, and none that fires has yet to set off a training."""
+    view, retrain = _view(endpoint, observed), endpoint.status.retrain
+    due = retrain is not None and retrain.state == "Armed" and retraining.firing_now(view)
+    return endpoint.status.cycle is None and view.signals == endpoint.status.signals and not due
 
 
 CONTROLLER = Controller(

@@ -1,6 +1,7 @@
 """Gates: whether a challenger may go on, by held-out data before it is started and by what it does once it has traffic."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from noria.api.cycle import GateResult, Result
 from noria.api.meta import Model
 from noria.api.rollout import Gate, MetricGate, OnlineGate, Slices
 from noria.plan.contract import Observed
-from noria.plan.measures import Reading, reading, worse_below
+from noria.plan.measures import Reading, queries, reading, worse_below
 
 LESS_IS_BETTER = ("log_loss", "mae", "rmse")
 Scores = dict[str, float]
@@ -23,14 +24,24 @@ class Slice(Model):
     challenger: Scores = {}
 
 
+class Omitted(Model):
+    """Groups that the message had no room for."""
+
+    groups: int = 0
+    largest: int = 0
+    """Samples of the largest of them."""
+
+
 class Scored(Model):
     """What the scorer leaves (docs/pod-contract.md)."""
 
     samples: int = 0
     scores: dict[str, Scores] = {}
     slices: dict[str, Slice] = {}
-    missing: list[str] = []
+    omitted: Omitted = Omitted()
     error: str | None = None
+    whose: str | None = None
+    """Whose fault the error is: challenger, champion or data."""
     message: str | None = None
 
 
@@ -55,6 +66,9 @@ def read(text: str) -> Scored:
 
 def offline(gate: Gate, scored: Scored) -> Verdict:
     """Champion against challenger on the same held-out samples."""
+    if scored.error and scored.whose in NOT_ITS_FAULT:
+        text = f"nothing can be compared: {scored.error}, {scored.message}"
+        return Verdict("Inconclusive", NOT_ITS_FAULT[scored.whose], text, [])
     if scored.error:
         return Verdict("Fail", scored.error, scored.message or scored.error, [])
     if scored.samples < gate.min_samples:
@@ -63,7 +77,11 @@ def offline(gate: Gate, scored: Scored) -> Verdict:
     results = [_metric(each, scored) for each in gate.metrics]
     if gate.slices:
         results += [result for each in gate.metrics for result in _slices(each, gate.slices, scored)]
+        results += _unseen(gate.slices, scored)
     return verdict(results, "the challenger is good enough on held-out data")
+
+
+NOT_ITS_FAULT = {"champion": "ChampionUnscorable", "data": "DataUnscorable"}
 
 
 def verdict(results: Iterable[GateResult], praise: str) -> Verdict:
@@ -122,9 +140,20 @@ def _slices(metric: MetricGate, limits: Slices, scored: Scored) -> Iterable[Gate
         yield GateResult(
             name=f"{name} gap", result="Pass" if gap <= limits.max_gap else "Fail", challenger=gap, message=text
         )
-    if not known:
+    if lacking := sorted(set(groups) - set(known)):
+        text = f"the scorer could not compute it for {', '.join(lacking[:3])}; choose another metric, or a larger spec.gate.slices.minSamples"
+        yield GateResult(name=f"{name} slices", result="Inconclusive", message=text)
+    elif not known:
         text = f"no group of {', '.join(limits.columns)} has {limits.min_samples} samples in the held-out data"
         yield GateResult(name=f"{name} slices", result="Inconclusive", message=text)
+
+
+def _unseen(limits: Slices, scored: Scored) -> Iterable[GateResult]:
+    """A worse group may hide among those that were left out."""
+    if scored.omitted.largest >= limits.min_samples:
+        left = f"{scored.omitted.groups} groups were left out, the largest with {scored.omitted.largest} samples"
+        text = f"{left}; name fewer columns or metrics, or set a larger spec.gate.slices.minSamples"
+        yield GateResult(name="slices left out", result="Inconclusive", message=text)
 
 
 def online(
@@ -133,6 +162,9 @@ def online(
     """Champion against challenger on what they answered in the same window."""
     results = []
     for gate in gates:
+        if champion == challenger:
+            results.append(GateResult(name=gate.name, result="Inconclusive", message=ONE_VERSION.format(champion)))
+            continue
         if mirrored and gate.type == "Performance":
             text = "mirrored requests get no labels"
             results.append(GateResult(name=gate.name, result="Skipped", message=text))
@@ -147,7 +179,14 @@ def online(
     return results
 
 
+def asked(gates: Iterable[OnlineGate], namespace: str, observed: Observed) -> datetime:
+    """The moment up to which Prometheus has told about all of them: of the oldest answer; now, where nothing is asked."""
+    answers = (observed.answers.get(query) for gate in gates for query in queries(gate, namespace))
+    return min((each.at for each in answers if each and each.at), default=observed.now)
+
+
 NOT_ASKED = Reading(reason="NotAsked", message="Prometheus has not been asked yet")
+ONE_VERSION = "{} is served under another runtime, and metrics by version cannot tell the two apart; take rollout.gates away for this change"
 
 
 def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateResult:
@@ -161,7 +200,8 @@ def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateRes
     below = worse_below(gate)
     bounds = [] if gate.limit is None else [gate.limit]
     if gate.tolerance is not None and champion.value is not None:
-        bounds.append(champion.value * (1 - gate.tolerance if below else 1 + gate.tolerance))
+        worse = gate.tolerance * abs(champion.value)
+        bounds.append(champion.value - worse if below else champion.value + worse)
     bound = max(bounds) if below else min(bounds)
     fine = challenger.value >= bound if below else challenger.value <= bound
     text = f"{challenger.value:.4g}, {'at least' if below else 'at most'} {bound:.4g} is allowed"

@@ -136,6 +136,8 @@ def _read(measured: Measured, version: str, values: list[Answer], samples: Answe
     if samples and not counted:
         return Reading(reason="NoData", message="Prometheus has no values of this version; its server is not scraped")
     count = sum(counted) if samples else None
+    if count is not None and not math.isfinite(count):
+        return Reading(reason="NotANumber", message="Prometheus counts samples with what is no number")
     finite = [row for row in rows if math.isfinite(row.value)]
     worst = _worst(finite, measured) if finite else None
     value, feature = (worst.value, worst.labels.get("feature")) if worst else (None, None)

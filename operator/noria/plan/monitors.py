@@ -44,7 +44,7 @@ def alerts(endpoint: Endpoint, signal: Signal, version: str) -> Iterator[Manifes
     for query in asked.values:
         alert = {
             "alert": "NoriaSignalFiring",
-            "expr": f"({query.promql}) {sign} {signal.threshold:g}{enough}",
+            "expr": f"({query.promql}) {sign} {signal.threshold!r}{enough}",
             "labels": {"severity": "warning", "signal": signal.name, "modelendpoint": name, "namespace": namespace},
             "annotations": {"summary": f"Endpoint {namespace}/{name}: signal {signal.name} ({signal.type})"},
         }

@@ -61,12 +61,12 @@ def replay(
         observed = Observed(settings=settings, now=now, answers=answers)
         remembered = EndpointStatus(signals=judged, retrain=retrain)
         now_endpoint = endpoint.model_copy(update={"status": remembered})
-        newly = signals.judge(now_endpoint, version, observed)
+        newly, measured = signals.judge(now_endpoint, version, observed)
         yield from _changes(judged, newly, now)
         judged = newly
         if over is not None or served is None:
             continue
-        view = View(now_endpoint, observed, versions, Refusal("Replayed", ""), judged)
+        view = View(now_endpoint, observed, versions, Refusal("Replayed", ""), judged, measured)
         turn = Turn(Served(version=served, inference_service="", since=rfc3339(now)), None, (), None, 0, (), ())
         told = retraining.status(view, turn, turn)
         if told and told.state != retrain.state:

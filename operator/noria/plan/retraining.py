@@ -1,6 +1,7 @@
 """When an Endpoint trains a challenger, and the TrainingJob that does it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from noria.api.cycle import Cycle, RetrainStatus, SignalStatus, SignalValue, Trigger
 from noria.api.endpoint import Endpoint
@@ -34,15 +35,31 @@ def live_job(view: View, cycle: Cycle) -> Manifest | None:
     return view.child("TrainingJob", job_name(view.endpoint, cycle.number))
 
 
-def outcome(live: Manifest) -> str | Refusal | None:
+class Made(NamedTuple):
+    """The version that a training made."""
+
+    version: str
+    at: datetime
+
+
+def outcome(live: Manifest) -> Made | Refusal | None:
     """The version that it made, why it made none, or None while it runs."""
     training = TrainingJob.model_validate(live)
     end = finished(training.status)
     if end is None:
         return None
     if end.status == "True" and training.status.model_version:
-        return training.status.model_version
+        return Made(training.status.model_version, moment(end.last_transition_time))
     return Refusal(end.reason, f"TrainingJob {training.metadata.name}: {end.message}")
+
+
+RECORD_SECONDS = 60
+"""A version that is not seen so long after its training ended was deleted; its record comes a moment after the job's end."""
+
+
+def gone(view: View, made: Made) -> bool:
+    """Whether the version was deleted before it was seen."""
+    return (view.observed.now - made.at).total_seconds() >= RECORD_SECONDS
 
 
 def status(view: View, before: Turn, after: Turn) -> RetrainStatus | None:
@@ -91,11 +108,14 @@ def _cooling(view: View, kept: RetrainStatus) -> float:
     return (moment(kept.last_end_time) - view.observed.now).total_seconds() + retrain.cooldown_seconds
 
 
-def requeue(view: View, kept: RetrainStatus | None) -> list[float]:
-    """Seconds until time alone arms it again."""
-    retrain = view.endpoint.spec.retrain
+def requeue(view: View, turn: Turn, kept: RetrainStatus | None) -> list[float]:
+    """Seconds until time alone arms it again, or a version counts as gone."""
+    retrain, cycle = view.endpoint.spec.retrain, turn.cycle
     if kept is None or retrain is None:
         return []
+    job = live_job(view, cycle) if cycle and cycle.stage == "Training" else None
+    if job and isinstance(made := outcome(job), Made) and not gone(view, made):
+        return [RECORD_SECONDS - (view.observed.now - made.at).total_seconds()]
     if kept.state == "CoolingDown":
         return [_cooling(view, kept)]
     if kept.state == "BudgetSpent":
@@ -110,11 +130,24 @@ def trigger(view: View, turn: Turn) -> Trigger | None:
         return None
     if reason := view.action(RETRAIN):
         return Trigger(reason="Manual", by=view.action(BY), message=reason)
-    firing = [each for each in view.signals if each.state == "Firing" and each.name in retrain.signals]
+    firing = firing_now(view)
     kept = status(view, turn, turn)
-    if not firing or kept is None or kept.state != "Armed":
+    if not firing or kept is None or kept.state != "Armed" or not _quality_measured(view):
         return None
     return Trigger(reason="Signal", signals=[_value(each) for each in firing])
+
+
+def firing_now(view: View) -> list[SignalStatus]:
+    """Signals that set off a training: what is only recorded from before a restart does not count."""
+    names = view.endpoint.spec.retrain.signals if view.endpoint.spec.retrain else []
+    return [
+        each for each in view.signals if each.state == "Firing" and each.name in names and each.name in view.measured
+    ]
+
+
+def _quality_measured(view: View) -> bool:
+    signals = view.endpoint.spec.monitoring.signals
+    return all(each.name in view.measured for each in signals if each.type == "DataQuality")
 
 
 def _value(signal: SignalStatus) -> SignalValue:

@@ -1,5 +1,7 @@
 """The Job that scores champion and challenger on the same held-out data, for the offline gate."""
 
+from datetime import datetime
+
 from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.api.rollout import Gate
@@ -18,7 +20,7 @@ from noria.plan.manifests import (
     resources,
 )
 from noria.plan.training import ROLE
-from noria.plan.view import CYCLE, Refusal
+from noria.plan.view import CYCLE, Refusal, Turn, View
 
 SCORER, ROLE_SCORE = "scorer", "score"
 SCORE_ANNOTATION = "noria.dev/score"
@@ -127,12 +129,11 @@ def answer(observed: Observed, endpoint: Endpoint, cycle: int) -> str | Refusal 
         each for each in observed.children if each["kind"] == "Pod" and wanted <= each["metadata"]["labels"].items()
     ]
     held = {each["type"]: each for each in live.get("status", {}).get("conditions", []) if each["status"] == "True"}
-    if "Complete" in held:
+    if (completed := _completed(live)) is not None:
         ended = [causes.terminated(pod, SCORER) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"]
         if message := next((each["message"] for each in ended if each and each.get("message")), None):
             return str(message)
-        completed = live["status"].get("completionTime") or held["Complete"]["lastTransitionTime"]
-        if (observed.now - moment(completed)).total_seconds() < LOST_SECONDS:
+        if (observed.now - completed).total_seconds() < LOST_SECONDS:
             return None
         return Refusal("ScoreLost", f"Job {name} completed, but its pod and its message are gone")
     if "Failed" in held:
@@ -140,6 +141,22 @@ def answer(observed: Observed, endpoint: Endpoint, cycle: int) -> str | Refusal 
         text = cause.message if cause else held["Failed"].get("message", "its pods are gone")
         return Refusal(cause.reason if cause else held["Failed"].get("reason", "JobFailed"), f"Job {name}: {text}")
     return None
+
+
+def requeue(view: View, turn: Turn) -> list[float]:
+    """Seconds until the message of a Job that completed counts as lost."""
+    cycle = turn.cycle
+    job = view.child("Job", job_name(view.endpoint, cycle.number)) if cycle and cycle.stage == "Scoring" else None
+    completed = _completed(job) if job else None
+    return [] if completed is None else [max(0.0, LOST_SECONDS - (view.observed.now - completed).total_seconds())]
+
+
+def _completed(job: Manifest) -> datetime | None:
+    status = job.get("status", {})
+    held = {each["type"]: each for each in status.get("conditions", []) if each["status"] == "True"}
+    if "Complete" not in held:
+        return None
+    return moment(status.get("completionTime") or held["Complete"]["lastTransitionTime"])
 
 
 def waits(observed: Observed, cycle: int) -> str:

@@ -1,6 +1,7 @@
 """Signals: from what Prometheus says of the served version to OK, Pending, Firing or Unknown, without flapping."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from noria.api.cycle import SignalState, SignalStatus
 from noria.api.endpoint import Endpoint
@@ -17,12 +18,20 @@ MOVEMENT = 0.1
 """A value is written anew when it moved by this share of the threshold, or of itself above it; each write costs a request."""
 
 
-def judge(endpoint: Endpoint, version: ModelVersion | None, observed: Observed) -> list[SignalStatus]:
-    """All signals of the served version; as they were while Prometheus has not been asked yet."""
+class Judged(NamedTuple):
+    """The signals of an Endpoint."""
+
+    signals: list[SignalStatus]
+    measured: frozenset[str] = frozenset()
+    """Names of those that were measured now; the others are as they were recorded, since Prometheus was not asked yet."""
+
+
+def judge(endpoint: Endpoint, version: ModelVersion | None, observed: Observed) -> Judged:
+    """All signals of the served version."""
     if version is None:
-        return []
+        return Judged([])
     before = {each.name: each for each in endpoint.status.signals}
-    judged = []
+    judged, measured = list[SignalStatus](), set[str]()
     for signal in endpoint.spec.monitoring.signals:
         read = _read(endpoint, signal, version, observed)
         old = before.get(signal.name)
@@ -30,7 +39,8 @@ def judge(endpoint: Endpoint, version: ModelVersion | None, observed: Observed) 
             judged += [old] if old else []
         else:
             judged.append(_judge(signal, old, read, observed.now))
-    return judged
+            measured.add(signal.name)
+    return Judged(judged, frozenset(measured))
 
 
 def _read(endpoint: Endpoint, signal: Signal, version: ModelVersion, observed: Observed) -> Reading | None:
@@ -38,9 +48,17 @@ def _read(endpoint: Endpoint, signal: Signal, version: ModelVersion, observed: O
         return reading(signal, endpoint.metadata.namespace or "", version.metadata.name, observed)
     if signal.uri:
         return probing.reading(endpoint, signal.uri, version, observed.now)
-    if version.metadata.creation_timestamp is None:
-        return Reading(reason="NoData", message=f"{version.metadata.name} has no creation time")
-    return Reading((observed.now - version.metadata.creation_timestamp).total_seconds())
+    age = _age(version, observed.now)
+    return Reading(age) if age is not None else Reading(reason="NoData", message=NO_TIME.format(version.metadata.name))
+
+
+NO_TIME = "{} has no creation time"
+
+
+def _age(version: ModelVersion | None, now: datetime) -> float | None:
+    """Seconds since the version was made."""
+    created = version.metadata.creation_timestamp if version else None
+    return (now - created).total_seconds() if created else None
 
 
 def past(signal: Signal, value: float) -> bool:
@@ -107,17 +125,18 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
 
 
-def requeue(endpoint: Endpoint, signals: list[SignalStatus], now: datetime) -> float | None:
+def requeue(
+    endpoint: Endpoint, version: ModelVersion | None, signals: list[SignalStatus], now: datetime
+) -> float | None:
     """Seconds until time alone may change a signal: a Pending one fires, a version grows stale, crossings are forgotten."""
     by_name = {each.name: each for each in endpoint.spec.monitoring.signals}
-    waits = []
+    waits, age = [], _age(version, now)
     for each in signals:
         signal = by_name[each.name]
-        age = (now - moment(each.since)).total_seconds()
         if each.state == "Pending":
-            waits.append(signal.for_seconds - age)
-        if signal.type == "Staleness" and signal.uri is None and each.state == "OK" and each.value is not None:
-            waits.append(min(signal.threshold - each.value, MOVEMENT * signal.threshold) + 1)
+            waits.append(signal.for_seconds - (now - moment(each.since)).total_seconds())
+        if signal.type == "Staleness" and signal.uri is None and each.state == "OK" and age is not None:
+            waits.append(min(signal.threshold - age, MOVEMENT * signal.threshold) + 1)
         if each.crossings:
             waits.append(signal.window_seconds - (now - moment(each.crossings[0])).total_seconds())
     return min((max(1.0, each) for each in waits), default=None)
@@ -146,4 +165,8 @@ def _line(signal: SignalStatus, below: bool) -> str:
     firing = signal.state in ("Firing", "Pending")
     sign = {(True, False): ">", (False, False): "<=", (True, True): "<", (False, True): ">="}[firing, below]
     where = f" ({signal.feature})" if signal.feature else ""
-    return f"{signal.name} {signal.value:g} {sign} {signal.threshold:g}{where}"
+    return f"{signal.name} {_number(signal.value)} {sign} {_number(signal.threshold)}{where}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"

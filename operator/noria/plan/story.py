@@ -180,7 +180,7 @@ def _refusals(view: View, recorded: Turn) -> Iterator[Event]:
 
 def done(view: View, recorded: Turn) -> tuple[str, ...]:
     """Annotations whose wish the record holds, or which cannot be granted; only then they go."""
-    cycle, current = recorded.cycle, recorded.current
+    cycle, current, annotations = recorded.cycle, recorded.current, view.endpoint.metadata.annotations
     over = []
     if view.action(ROLLBACK_TO) and cycle is None and refused_rollback(view, recorded):
         over.append(ROLLBACK_TO)
@@ -192,6 +192,7 @@ def done(view: View, recorded: Turn) -> tuple[str, ...]:
     if view.action(RETRY) and (again is None or view.service_name(again) not in recorded.rejected):
         over.append(RETRY)
     asked = {each for each in (ROLLBACK_TO, RETRAIN, APPROVE, RETRY) if view.action(each)}
+    over += [each for each in (ROLLBACK_TO, RETRAIN, APPROVE, RETRY, BY) if annotations.get(each) == ""]
     if view.action(BY) and current is not None and asked <= set(over):
         over.append(BY)
     return tuple(over)

@@ -13,8 +13,9 @@ NO_GATEWAY = "no gateway is named (chart value gateway.name), so traffic cannot 
 
 
 def stage_name(endpoint: Endpoint, stage: Stage, step: int | None) -> str:
-    """The stage; of a canary step with its weight."""
-    return stage if step is None else f"{stage}-{endpoint.spec.rollout.steps[step].weight}"
+    """The stage; of a canary step with its weight. The spec may have fewer steps than when the stage began."""
+    steps = endpoint.spec.rollout.steps
+    return stage if step is None or not steps else f"{stage}-{steps[min(step, len(steps) - 1)].weight}"
 
 
 def route(view: View, turn: Turn) -> Manifest | None:

@@ -15,6 +15,8 @@ APPROVE, RETRAIN, ROLLBACK_TO, RETRY, BY = (
 )
 """Annotations by which people act; the chart's policy asks for the right to, and for their own name in `by`."""
 
+LONGEST_WISH = 256
+
 CYCLE = "noria.dev/cycle"
 """Label of a Job or TrainingJob: the cycle that it works for."""
 
@@ -64,6 +66,8 @@ class View:
     wanted: ModelVersion | Refusal
     """The version that the spec asks for."""
     signals: list[SignalStatus]
+    measured: frozenset[str]
+    """Names of the signals that were measured anew; the others are as they were recorded."""
 
     @property
     def now(self) -> str:
@@ -71,8 +75,8 @@ class View:
         return rfc3339(self.observed.now)
 
     def action(self, annotation: str) -> str | None:
-        """What somebody asks for by hand."""
-        return self.endpoint.metadata.annotations.get(annotation) or None
+        """What somebody asks for by hand; no more of it than a record should hold."""
+        return self.endpoint.metadata.annotations.get(annotation, "")[:LONGEST_WISH] or None
 
     def version(self, name: str | None) -> ModelVersion | None:
         """The version of that name."""

@@ -40,29 +40,35 @@ def groomed(status: Manifest, live: Manifest) -> Manifest:
 def invalid(resource: type[Resource], live: Manifest, error: ValidationError, now: datetime) -> Manifest:
     """The status of an object whose spec this version does not understand."""
     faults = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
-    said = _summary(
-        resource, "InvalidSpec", f"{'; '.join(faults)}; correct the object, then it is looked at again", now
-    )
+    text = f"{'; '.join(faults)}; correct the object, then it is looked at again"
+    said = _condition(resource.summary, "InvalidSpec", text, now)
     status = live.get("status") or {}
     others = [each for each in status.get("conditions", []) if each["type"] != resource.summary]
     return {**status, "conditions": [said, *others]}
 
 
 def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> Plan:
-    """`plan` where the summary tells why it could not be carried out; an Event tells it once."""
+    """`plan` where a condition tells why it could not be carried out; an Event tells it once."""
     message = f"{problem.object}: {problem.message}"
-    before = find(resource.status.conditions, resource.summary)
+    type = _concerned(resource, plan)
+    before = find(resource.status.conditions, type)
     news = not before or before.reason != problem.reason
     # A failing webhook's words hold ports and times; if each were news, each would ask for another look at once.
     if before and not news and problem.status >= 500 and before.message.startswith(f"{problem.object}: "):
         message = before.message
     status = plan.status
     if not finished(resource.status):  # what has ended stays so, whatever happens to its leftovers
-        said = _summary(type(resource), problem.reason, message, now)
-        others = [each for each in status.conditions if each.type != resource.summary]
+        said = _condition(type, problem.reason, message, now)
+        others = [each for each in status.conditions if each.type != type]
         status = status.model_copy(update={"conditions": [Condition.model_validate(said), *others]})
     told = (Event("Warning", problem.reason, message, f"generation-{resource.metadata.generation}"),) if news else ()
     return replace(plan, status=status, events=(*plan.events, *told), delete_self=False, requeue_after=None)
+
+
+def _concerned(resource: Resource, plan: Plan) -> str:
+    """Type of the condition that tells it: what works as it is goes on being called so."""
+    summary = find(plan.status.conditions, resource.summary)
+    return resource.progress if resource.progress and summary and summary.status == "True" else resource.summary
 
 
 def event(live: Manifest, told: Event, now: datetime) -> Manifest:
@@ -88,8 +94,7 @@ def event(live: Manifest, told: Event, now: datetime) -> Manifest:
     }
 
 
-def _summary(resource: type[Resource], reason: str, message: str, now: datetime) -> Manifest:
-    """The summary as not reached: of a batch kind that is Unknown, since its False is final."""
-    status = "Unknown" if resource.summary == "Succeeded" else "False"
-    said: dict[str, Any] = {"type": resource.summary, "status": status, "reason": reason}
+def _condition(type: str, reason: str, message: str, now: datetime) -> Manifest:
+    """A condition as not reached: of a batch kind that is Unknown, since its False is final."""
+    said: dict[str, Any] = {"type": type, "status": "Unknown" if type == "Succeeded" else "False", "reason": reason}
     return said | {"message": message, "lastTransitionTime": rfc3339(now)}

@@ -96,6 +96,10 @@ def test_models_that_must_not_be_loaded(tmp_path: Path, copied: Any) -> None:
     assert found["error"] == "DigestMismatch" and found["message"].startswith(
         "challenger: manifest.json: expected sha256:"
     )
+    assert found["whose"] == "challenger"
+    found = scored(tmp_path, SITES, model("mixed"), model("plain", digest=digest_of("mixed")))
+    assert (found["error"], found["whose"]) == ("DigestMismatch", "champion")
+    assert scored(tmp_path, tmp_path / "nothing", model("mixed"))["whose"] == "data"
     folder = copied("docs")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoConfig": "code.Config"}}))
@@ -188,16 +192,32 @@ def test_what_does_not_fit_is_left_out_in_order() -> None:
     assert "difference" in json.loads(message(result(both, asked, few, "sha256:")))["slices"]["site=0"]
     sites = {name: np.array([f"{name}-{number**2 % 43}" for number in range(2000)]) for name in ("site", "day", "user")}
     made = result(both, asked, {"site": sites["site"]}, "sha256:")
-    assert len(made["slices"]) == 20 and made["slices"]["site=other"]["samples"] > 0
+    assert len(made["slices"]) == 20 and made["slices"]["site: all others"]["samples"] > 0
     assert sum(one["samples"] for one in made["slices"].values()) == 2000
+    sizes = sorted(np.unique(sites["site"], return_counts=True)[1])
+    assert made["omitted"] == {"groups": len(sizes) - 19, "largest": sizes[-20]}
     text = message(made)
     found = json.loads(text)
+    hidden = len(sizes) - len([name for name in found["slices"] if "others" not in name])
+    assert found["omitted"] == {"groups": hidden, "largest": sizes[hidden - 1]}, "no group is left out in silence"
     assert len(text) <= LIMIT and 10 < len(found["slices"]) <= 20
     assert all("difference" not in one for one in found["slices"].values())
     assert found["difference"]["accuracy"]["value"] == round(made["difference"]["accuracy"]["value"], 3)
     crowded = result(both, asked, {f"{name}{'n' * 50}": values for name, values in sites.items()}, "sha256:")
     text = message(crowded)
-    assert len(crowded["slices"]) > 20 and len(text) <= LIMIT and set(json.loads(text)["scores"]) == set(both)
+    assert (
+        len(crowded["slices"]) > 20
+        and all(len(name) <= 75 for name in crowded["slices"])
+        and len(text) <= LIMIT
+        and set(json.loads(text)["scores"]) == set(both)
+    )
+
+
+def test_groups_with_long_names_stay_apart() -> None:
+    both = {"champion": answers(1, 60), "challenger": answers(2, 60)}
+    values = np.array(["x" * 80 + str(number % 2) for number in range(60)])
+    made = result(both, ("accuracy",), {"site": values, "a": np.array(["b=c"] * 60), "a=b": np.array(["c"] * 60)}, "")
+    assert sorted(one["samples"] for one in made["slices"].values()) == [30, 30, 60, 60] and "omitted" not in made
 
 
 def test_the_digest_is_the_agents(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from server.score import held_out
-from server.score.answers import ask
-from server.score.request import CHALLENGER, CHAMPION, Request, ScoreError, read_request
+from server.score.answers import Answers, ask
+from server.score.request import CHALLENGER, CHAMPION, Candidate, Request, ScoreError, read_request
 from server.score.result import message, result
 
 log = logging.getLogger("score")
@@ -24,7 +24,8 @@ def main() -> int:
     try:
         text = scored(request)
     except ScoreError as error:
-        text = json.dumps({"error": error.code, "message": str(error)[:MAX_ERROR]}, separators=(",", ":"))
+        told = {"error": error.code, "whose": error.whose, "message": str(error)[:MAX_ERROR]}
+        text = json.dumps(told, separators=(",", ":"))
     log.info("%s", text)
     Path(os.environ.get("NORIA_TERMINATION_LOG", "/dev/termination-log")).write_text(text, encoding="utf-8")
     return 0
@@ -33,10 +34,20 @@ def main() -> int:
 def scored(request: Request) -> str:
     """The message about both models. Raises ScoreError."""
     test = held_out.read(request)
-    answers = {role: ask(role, candidate, test) for role, candidate in request.models.items()}
+    answers = {role: _asked(role, candidate, test) for role, candidate in request.models.items()}
     if len({one.is_number for one in answers.values()}) > 1:
-        raise ScoreError("InvalidSignature", f"{CHAMPION} and {CHALLENGER}: one predicts a class, the other a number")
+        error = ScoreError("InvalidSignature", f"{CHAMPION} and {CHALLENGER}: one predicts a class, the other a number")
+        error.whose = CHALLENGER
+        raise error
     return message(result(answers, request.metrics, test.slices, held_out.digest(request.test)))
+
+
+def _asked(role: str, candidate: Candidate, test: held_out.HeldOut) -> Answers:
+    try:
+        return ask(role, candidate, test)
+    except ScoreError as error:
+        error.whose = role
+        raise
 
 
 if __name__ == "__main__":

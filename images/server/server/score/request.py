@@ -9,11 +9,14 @@ from typing import Any
 
 CODES = ("DigestMismatch", "UnsafeModel", "UnsupportedModel", "InvalidSignature", "InvalidData")
 MAX_SAMPLES = 100_000
-CHALLENGER, CHAMPION = "challenger", "champion"
+CHALLENGER, CHAMPION, DATA = "challenger", "champion", "data"
 
 
 class ScoreError(Exception):
     """The models cannot be scored; `code` is one of CODES, the text says what is wrong with which file."""
+
+    whose = DATA
+    """Whose fault it is: that of the data, or of CHALLENGER or CHAMPION."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -1,5 +1,6 @@
 """The message that the scorer leaves: scores, differences and slices, in at most 4,096 bytes."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from server.signature import Array
 LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
 MAX_SLICES = 20
-OTHER = "other"
+OTHER = ": all others"
 DIGITS = (6, 3)
 MAX_NAME = 60
 Json = dict[str, Any]
@@ -24,6 +25,8 @@ def result(answers: Mapping[str, Answers], metrics: tuple[str, ...], slices: Map
     """Everything: samples, the test set's digest, scores, differences with intervals, slices, and what is missing."""
     made = {"samples": len(answers[CHALLENGER].truth), "test": test, **_scored(answers, metrics, curves=True)}
     groups = {name: chosen for slice, values in slices.items() for name, chosen in _groups(slice, values)}
+    if unseen := [count for values in slices.values() for count in _beyond(values)]:
+        made["omitted"] = {"groups": len(unseen), "largest": max(unseen)}
     if groups:
         made["slices"] = {
             name: {"samples": int(chosen.sum())}
@@ -57,13 +60,34 @@ def _slice(answers: Mapping[str, Answers], metrics: tuple[str, ...]) -> Json:
 
 
 def _groups(slice: str, values: Array) -> Iterator[tuple[str, Array]]:
+    """The largest groups, and what is left as one."""
+    kept, _ = _kept(values)
+    for name in kept:
+        yield _name(slice, str(name)), values == name
+    if not (others := ~np.isin(values, kept)).any():
+        return
+    yield f"{slice}{OTHER}", others
+
+
+def _beyond(values: Array) -> list[int]:
+    """Samples of the groups that are only part of what is left."""
+    return _kept(values)[1]
+
+
+def _kept(values: Array) -> tuple[Array, list[int]]:
     names, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    kept = names[order] if len(names) <= MAX_SLICES else names[order][: MAX_SLICES - 1]
-    for name in kept:
-        yield f"{slice}={name}"[:MAX_NAME], values == name
-    if len(kept) < len(names):
-        yield f"{slice}={OTHER}", ~np.isin(values, kept)
+    kept = len(names) if len(names) <= MAX_SLICES else MAX_SLICES - 1
+    return names[order][:kept], counts[order][kept:].tolist()
+
+
+def _name(slice: str, value: str) -> str:
+    """The group's name; one that is cut, or could be read in two ways, ends with a hash, so that no two are the same."""
+    name = f"{slice}={value}"
+    if len(name) <= MAX_NAME and "=" not in slice:
+        return name
+    mark = hashlib.sha256(json.dumps([slice, value]).encode()).hexdigest()[:8]
+    return f"{name[: MAX_NAME - 9]}~{mark}"
 
 
 def message(made: Json) -> str:
@@ -91,6 +115,9 @@ def _fitting(made: Json, digits: int, differences: bool, limit: int | None) -> s
         if name in largest
     }
     kept = {key: value for key, value in made.items() if key != "slices"} | ({"slices": shown} if shown else {})
+    if dropped := [one["samples"] for name, one in slices.items() if name not in largest and not name.endswith(OTHER)]:
+        before = made.get("omitted", {"groups": 0, "largest": 0})
+        kept["omitted"] = {"groups": before["groups"] + len(dropped), "largest": max(before["largest"], *dropped)}
     text = json.dumps(_rounded(kept, digits), separators=(",", ":"))
     return text if len(text) <= LIMIT else None
 

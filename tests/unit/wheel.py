@@ -1,0 +1,249 @@
+"""A world around one Endpoint for Hypothesis, which does with its children what it likes, and what must hold in it always."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from noria.api import Endpoint
+from noria.plan import measures
+from noria.plan.contract import Answer, Manifest, Observed, Plan, Row, Settings
+from noria.plan.endpoint import CONTROLLER
+from noria.plan.manifests import canonical, rfc3339
+from noria.plan.traffic import stage_name
+
+BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SETTINGS = Settings(
+    agent_image="a",
+    trainer_image="t",
+    serving_runtime="s",
+    server_image="v",
+    gateway_name="noria",
+    gateway_namespace="g",
+    gateway_mirrors=True,
+    prometheus_url="http://p",
+)
+SPEC: Manifest = {
+    "model": {"name": "m", "track": "Latest"},
+    "monitoring": {"signals": [{"name": "drift", "type": "DataDrift", "threshold": 0.2, "minSamples": 10}]},
+    "retrain": {
+        "signals": ["drift"],
+        "cooldownSeconds": 30,
+        "budget": {"count": 20, "windowSeconds": 60},
+        "maxFailures": 20,
+        "template": {"recipe": {"name": "classifier"}},
+    },
+    "gate": {"test": "pvc://c/held-out", "metrics": [{"name": "accuracy"}], "minSamples": 10},
+    "rollout": {
+        "warmSeconds": 100,
+        "deadlineSeconds": 100,
+        "patienceSeconds": 50,
+        "mirror": {"holdSeconds": 10},
+        "steps": [{"weight": 10, "holdSeconds": 10}, {"weight": 50, "holdSeconds": 10}],
+        "gates": [{"name": "errors", "type": "ErrorRate", "limit": 0.01, "windowSeconds": 10, "minSamples": 10}],
+    },
+}
+OWNED = set(CONTROLLER.owns)
+STEADY = 12
+"""Plans in a row after which nothing may change any more while the world stands still."""
+
+
+class Wheel(RuleBasedStateMachine):
+    """One Endpoint, and a world that does with its children what it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.spec, self.status = BEGIN, SPEC, dict[str, Any]()
+        self.annotations: dict[str, str] = {}
+        self.live: dict[tuple[str, str], Manifest] = {}
+        self.pods: dict[str, Manifest] = {}
+        self.versions: dict[str, Manifest] = {}
+        self.drift, self.errors = 0.0, 0.0
+        self.made = Counter[str]()
+
+    @initialize()
+    def first(self) -> None:
+        self.register()
+
+    @rule()
+    def register(self) -> None:
+        """A version is registered, by somebody or by a training."""
+        number = max((each["spec"]["version"] for each in self.versions.values()), default=0) + 1
+        self.version(number)
+
+    def version(self, number: int) -> str:
+        name = f"m-{number}"
+        spec = {"model": "m", "version": number, "uri": f"pvc://noria-artifacts/jobs/{number}", "format": "onnx"}
+        metadata = {"name": name, "namespace": "n", "uid": f"uid-{number}", "creationTimestamp": rfc3339(self.now)}
+        self.versions[name] = {"metadata": metadata, "spec": spec}
+        return name
+
+    @precondition(lambda self: len(self.versions) > 1)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        del self.versions[data.draw(st.sampled_from(sorted(self.versions)))]
+
+    @rule(seconds=st.sampled_from([1, 5, 11, 40, 120]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(data=st.data(), ready=st.booleans())
+    def service_changes(self, data: st.DataObject, ready: bool) -> None:
+        names = sorted(name for kind, name in self.live if kind == "InferenceService")
+        if names:
+            condition = {"type": "Ready", "status": "True" if ready else "False"}
+            self.live["InferenceService", data.draw(st.sampled_from(names))]["status"] = {"conditions": [condition]}
+
+    @rule()
+    def all_become_ready(self) -> None:
+        for (kind, _), each in self.live.items():
+            if kind == "InferenceService":
+                each["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        self.gateway_accepts()
+
+    @rule()
+    def gateway_accepts(self) -> None:
+        if route := self.live.get(("HTTPRoute", "e")):
+            generation = route["metadata"]["generation"]
+            held = [
+                {"type": each, "status": "True", "observedGeneration": generation}
+                for each in ("Accepted", "ResolvedRefs")
+            ]
+            route["status"] = {"parents": [{"conditions": held}]}
+
+    @rule(succeeds=st.booleans())
+    def trainings_end(self, succeeds: bool) -> None:
+        for (kind, _), each in self.live.items():
+            if kind == "TrainingJob" and "status" not in each:
+                number = max((one["spec"]["version"] for one in self.versions.values()), default=0) + 1
+                made = {"modelVersion": self.version(number)} if succeeds else {}
+                ended = {"type": "Succeeded", "status": str(succeeds), "reason": "Done", "message": "over"}
+                each["status"] = {"conditions": [ended | {"lastTransitionTime": rfc3339(self.now)}], **made}
+
+    @rule(accuracy=st.floats(0, 1), told=st.booleans())
+    def scoring_ends(self, accuracy: float, told: bool) -> None:
+        for (kind, name), each in self.live.items():
+            if kind == "Job" and "status" not in each:
+                scores = {"champion": {"accuracy": 0.5}, "challenger": {"accuracy": accuracy}}
+                message = canonical({"samples": 100, "scores": scores}) if told else "not JSON"
+                ended = {"exitCode": 0, "reason": "Completed", "message": message}
+                state = [{"name": "scorer", "image": "", "imageID": "", "state": {"terminated": ended}}]
+                labels = each["spec"]["template"]["metadata"]["labels"]
+                status = {"phase": "Succeeded", "containerStatuses": state}
+                self.pods[name] = {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status}
+                complete = {"type": "Complete", "status": "True", "lastTransitionTime": rfc3339(self.now)}
+                each["status"] = {"conditions": [complete], "completionTime": rfc3339(self.now)}
+
+    @rule(drift=st.sampled_from([0.0, 0.5, float("nan")]), errors=st.sampled_from([0.0, 0.0, 0.5]))
+    def traffic_changes(self, drift: float, errors: float) -> None:
+        self.drift, self.errors = drift, errors
+
+    @rule(key=st.sampled_from(["retrain", "rollback-to", "retry", "approve"]), number=st.integers(1, 4))
+    def somebody_asks(self, key: str, number: int) -> None:
+        self.annotations = {f"noria.dev/{key}": f"m-{number}", "noria.dev/by": "ada"}
+
+    @rule(manual=st.booleans(), pinned=st.none() | st.integers(1, 3))
+    def spec_changes(self, manual: bool, pinned: int | None) -> None:
+        rollout = SPEC["rollout"] | {"approval": "Manual" if manual else "Automatic"}
+        model = {"name": "m"} | ({"version": pinned} if pinned else {"track": "Latest"})
+        self.spec = {key: value for key, value in SPEC.items() if not (pinned and key == "retrain")}
+        self.spec |= {"model": model, "rollout": rollout}
+
+    @rule(times=st.integers(1, 4))
+    def plan(self, times: int) -> None:
+        for _ in range(times):
+            self.step()
+
+    def step(self) -> bool:
+        """One reconciliation; whether it changed anything."""
+        endpoint = self.endpoint()
+        planned = CONTROLLER.plan(endpoint, self.observed(endpoint))
+        self.judge(endpoint, planned)
+        changed = self.apply(planned)
+        status = planned.status.manifest()
+        if status != self.status:
+            self.status, changed = status, True
+        elif planned.clear_annotations:
+            self.annotations = {k: v for k, v in self.annotations.items() if k not in planned.clear_annotations}
+            changed = True
+        return changed
+
+    def endpoint(self) -> Endpoint:
+        metadata = {"name": "e", "namespace": "n", "uid": "u", "annotations": self.annotations}
+        return Endpoint.model_validate({"metadata": metadata, "spec": self.spec, "status": self.status})
+
+    def observed(self, endpoint: Endpoint) -> Observed:
+        needs = CONTROLLER.needs(endpoint, SETTINGS)
+        return Observed(
+            settings=SETTINGS,
+            now=self.now,
+            children=(*self.live.values(), *self.pods.values()),
+            related={needs.selectors[0]: tuple(self.versions.values())},
+            answers={query: self.answer(query.promql) for query in needs.queries},
+            absent=frozenset({"PodMonitor", "PrometheusRule"}),
+        )
+
+    def answer(self, promql: str) -> Answer:
+        drift = measures.questions(
+            Endpoint.model_validate({"metadata": {"name": "e"}, "spec": SPEC}).spec.monitoring.signals[0], "n"
+        )
+        value = self.drift if promql == drift.values[0].promql else self.errors if "5xx" in promql else 100.0
+        return Answer(tuple(Row({"version": f"m-{number}"}, value) for number in range(1, 40)))
+
+    def apply(self, planned: Plan) -> bool:
+        wished = {(each["kind"], each["metadata"]["name"]): each for each in planned.children}
+        changed = False
+        for key in set(self.live) - set(wished):
+            del self.live[key]
+            changed = True
+        for key, each in wished.items():
+            before = self.live.get(key)
+            if before is None:
+                self.made[f"{key[0]} {key[1]}"] += 1
+            if before is None or before["spec"] != each["spec"]:
+                generation = before["metadata"]["generation"] + 1 if before else 1
+                kept = {"status": before["status"]} if before and "status" in before else {}
+                self.live[key] = each | {"metadata": each["metadata"] | {"generation": generation}} | kept
+                changed = True
+        return changed
+
+    def judge(self, endpoint: Endpoint, planned: Plan) -> None:
+        """What must hold for every single plan."""
+        services = {each["metadata"]["name"] for each in planned.children if each["kind"] == "InferenceService"}
+        live = self.live.get(("HTTPRoute", "e"))
+        assert named(live) <= services, "a version that the gateway may send requests to is taken away"
+        route = next((each for each in planned.children if each["kind"] == "HTTPRoute"), None)
+        assert named(route) <= services, "requests are sent to what is not there"
+        cycle = endpoint.status.cycle
+        challenger = endpoint.status.next.inference_service if endpoint.status.next else None
+        if cycle and cycle.champion and challenger and cycle.trigger.reason != "Rollback":
+            passed = {each.name for each in cycle.steps if each.result == "Pass"}
+            if challenger in named(route):
+                assert {"Scoring", "Starting"} <= passed, f"it has traffic without its gate: {cycle.steps}"
+            if cycle.stage == "Moving":
+                steps = {stage_name(endpoint, "Canary", number) for number in range(2)}
+                assert {"Mirroring", *steps} <= passed, f"it gets all traffic without its steps: {cycle.steps}"
+
+    @invariant()
+    def records_are_whole(self) -> None:
+        history = self.status.get("history", [])
+        assert len(history) <= 10
+        assert all(each.get("outcome") and each.get("endTime") and "stage" not in each for each in history)
+        numbers = [each["number"] for each in history]
+        assert numbers == sorted(set(numbers), reverse=True)
+        assert len(canonical(self.status)) < 256 * 1024
+        assert all(count == 1 for what, count in self.made.items() if what.startswith("TrainingJob")), self.made
+
+    def teardown(self) -> None:
+        """While the world stands still it comes to rest."""
+        self.drift = 0.0
+        changes = [self.step() for _ in range(STEADY)]
+        assert not changes[-1], "it never comes to rest"
+
+
+def named(route: Manifest | None) -> set[str]:
+    """InferenceServices whose answers clients get by a route."""
+    rules = (route or {}).get("spec", {}).get("rules", [])
+    return {each["name"].removesuffix("-predictor") for one in rules for each in one["backendRefs"]}
