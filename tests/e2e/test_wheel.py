@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noria.plan import promql
+from noria.plan.wheel import promql
 
 from .conftest import KUBECONFIG, ROOT, Kubectl, condition, endpoint, says, until
 from .test_serving import FLOWER, ask, serving, train

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Endpoint, EndpointStatus, Replicas, Served
 from noria.api.modelversion import ModelVersion
-from noria.plan import (
+from noria.plan.conditions import condition
+from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
+from noria.plan.manifests import pinned
+from noria.plan.wheel import (
     beginning,
     cycle,
     measures,
@@ -18,11 +21,8 @@ from noria.plan import (
     story,
     traffic,
 )
-from noria.plan.conditions import condition
-from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
-from noria.plan.manifests import pinned
-from noria.plan.trouble import deployment
-from noria.plan.view import CYCLE, Refusal, Turn, View
+from noria.plan.wheel.trouble import deployment
+from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
 
 JOBS_KEPT = 3
 

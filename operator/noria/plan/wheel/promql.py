@@ -9,9 +9,9 @@ number of replicas counts, and one that restarts counts on. Where nothing was co
 import re
 from collections.abc import Mapping, Sequence
 
-from noria.plan.confinement import InvalidQuery as InvalidQuery
-from noria.plan.confinement import confined as confined
-from noria.plan.confinement import quoted
+from noria.plan.wheel.confinement import InvalidQuery as InvalidQuery
+from noria.plan.wheel.confinement import confined as confined
+from noria.plan.wheel.confinement import quoted
 
 KEY = "namespace, modelendpoint, version"
 LEAST_SHARE = "1e-4"

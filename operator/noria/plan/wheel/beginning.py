@@ -2,9 +2,9 @@
 
 from noria.api.cycle import Cycle, Trigger
 from noria.api.modelversion import ModelVersion
-from noria.plan import retraining
-from noria.plan.course import enter
-from noria.plan.view import BY, ROLLBACK_TO, Refusal, Turn, View
+from noria.plan.wheel import retraining
+from noria.plan.wheel.course import enter
+from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View
 
 
 def begin(view: View, turn: Turn) -> Turn:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 
 from noria.api.cycle import Cycle, Stage
 from noria.api.modelversion import ModelVersion
-from noria.plan import stages
-from noria.plan.beginning import begin, refused_rollback
-from noria.plan.course import WITH_TRAFFIC
-from noria.plan.ending import SUPERSEDED, stop
 from noria.plan.manifests import moment
-from noria.plan.view import BY, RETRY, ROLLBACK_TO, Refusal, Turn, View
+from noria.plan.wheel import stages
+from noria.plan.wheel.beginning import begin, refused_rollback
+from noria.plan.wheel.course import WITH_TRAFFIC
+from noria.plan.wheel.ending import SUPERSEDED, stop
+from noria.plan.wheel.view import BY, RETRY, ROLLBACK_TO, Refusal, Turn, View
 
 
 def advance(view: View) -> Turn:

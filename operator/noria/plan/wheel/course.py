@@ -2,8 +2,8 @@
 
 from noria.api.cycle import Cycle, GateResult, Result, Stage, StepRecord
 from noria.api.endpoint import Served
-from noria.plan import traffic
-from noria.plan.view import Turn, View
+from noria.plan.wheel import traffic
+from noria.plan.wheel.view import Turn, View
 
 GATES_KEPT = 32
 """Gate results that a stage's record holds, those that did not pass first; many slices could make a status too large."""

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from noria.api.monitoring import Signal
 from noria.api.rollout import OnlineGate
-from noria.plan import promql
 from noria.plan.contract import Answer, Observed, Query, Row
+from noria.plan.wheel import promql
 
 Measured = Signal | OnlineGate
 LABEL = "modelendpoint"

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from noria.api.cycle import Cycle, GateResult, Outcome, Result, StepRecord
 from noria.api.endpoint import Served
-from noria.plan.course import WITH_TRAFFIC, closed
 from noria.plan.manifests import rfc3339
-from noria.plan.view import Refusal, Turn, View
+from noria.plan.wheel.course import WITH_TRAFFIC, closed
+from noria.plan.wheel.view import Refusal, Turn, View
 
 HISTORY = 10
 GATES_REMEMBERED = 3

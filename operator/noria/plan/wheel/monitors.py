@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from noria.api.endpoint import Endpoint
 from noria.api.monitoring import Signal
-from noria.plan import measures, promql
 from noria.plan.contract import Manifest
 from noria.plan.manifests import OWNER_UID, child
-from noria.plan.view import Turn, View
+from noria.plan.wheel import measures, promql
+from noria.plan.wheel.view import Turn, View
 
 
 def monitors(view: View, recorded: Turn) -> Iterator[Manifest]:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Served
-from noria.plan import gates, retraining, scoring, serving, traffic
-from noria.plan.course import closed, enter
-from noria.plan.ending import leaving, over, stop
 from noria.plan.manifests import moment
-from noria.plan.trouble import trouble
-from noria.plan.view import APPROVE, BY, Refusal, Turn, View
+from noria.plan.wheel import gates, retraining, scoring, serving, traffic
+from noria.plan.wheel.course import closed, enter
+from noria.plan.wheel.ending import leaving, over, stop
+from noria.plan.wheel.trouble import trouble
+from noria.plan.wheel.view import APPROVE, BY, Refusal, Turn, View
 
 
 def training(view: View, turn: Turn, cycle: Cycle) -> Turn:
