@@ -3,9 +3,28 @@
 from noria.api.endpoint import Endpoint
 from noria.api.meta import Resource
 from noria.api.modelversion import ModelVersion
+from noria.api.pipeline import Component, Pipeline
+from noria.api.pipelinerun import PipelineRun
 from noria.api.trainingjob import TrainingJob
 from noria.api.workspace import Workspace
 
-RESOURCES: tuple[type[Resource], ...] = (Workspace, TrainingJob, ModelVersion, Endpoint)
+RESOURCES: tuple[type[Resource], ...] = (
+    Workspace,
+    TrainingJob,
+    ModelVersion,
+    Endpoint,
+    Component,
+    Pipeline,
+    PipelineRun,
+)
 
-__all__ = ["RESOURCES", "Endpoint", "ModelVersion", "TrainingJob", "Workspace"]
+__all__ = [
+    "RESOURCES",
+    "Component",
+    "Endpoint",
+    "ModelVersion",
+    "Pipeline",
+    "PipelineRun",
+    "TrainingJob",
+    "Workspace",
+]

@@ -1,0 +1,178 @@
+"""PipelineRun: one execution of a pipeline, with all of its state."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from noria.api.meta import Column, Model, Resource, Status, map_list, rules
+from noria.api.pipeline import PipelineSpec
+from noria.api.ports import ObjectName, PortName, Value
+
+StepState = Literal["Pending", "Running", "Waiting", "Succeeded", "Cached", "Reused", "Skipped", "Failed"]
+
+
+class Given(Model):
+    """A parameter's value."""
+
+    name: PortName
+    """Name."""
+    value: Value
+    """Value, of the parameter's type."""
+
+
+class PipelineRunSpec(Model):
+    """What runs."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": rules(
+            (
+                "[has(self.pipeline), has(self.inline), has(self.rerunOf)].filter(each, each).size() == 1",
+                "set exactly one of pipeline, inline and rerunOf",
+            ),
+            (
+                "!has(self.rerunOf) || !has(self.parameters)",
+                "rerunOf takes the parameters of that run; start a new run of the pipeline to change them",
+            ),
+            (
+                "!has(oldSelf.cancel) || !oldSelf.cancel || has(self.cancel) && self.cancel",
+                "a run that was cancelled does not come back; start one with rerunOf",
+            ),
+        )
+    }
+
+    pipeline: ObjectName | None = None
+    """A Pipeline of the namespace, as it is when the run begins."""
+    inline: PipelineSpec | None = None
+    """A pipeline of this run alone."""
+    rerun_of: ObjectName | None = None
+    """A run that has ended: its pipeline and parameters are taken, and what succeeded is kept."""
+    parameters: Annotated[list[Given], Field(max_length=128, json_schema_extra=map_list("name"))] = []
+    """Values of the pipeline's parameters."""
+    suspend: bool = False
+    """True stops what runs and starts nothing; false goes on. Default false."""
+    cancel: bool = False
+    """True ends the run; steps with onExit still run. Default false."""
+    active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
+    """Seconds after which the run is ended as by cancel, suspended time included."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
+    """Seconds after its end when the run deletes itself, with its Jobs; absent: never."""
+
+
+class Output(Model):
+    """What a step gave: a value, or a folder."""
+
+    name: str
+    """The port."""
+    value: Value | None = None
+    """The value."""
+    uri: str | None = None
+    """Where the folder lies."""
+    digest: str | None = None
+    """Digest over its files."""
+    format: str | None = None
+    """Of a model: how to load it."""
+
+
+class CacheStatus(Model):
+    """What the cache said."""
+
+    result: Literal["Hit", "Miss"]
+    """Hit: what an earlier run made was taken."""
+    reason: str | None = None
+    """Why not: NoEarlierRun, StepChanged, Expired, ArtifactChanged (or gone), NotVerified, UpstreamNotReused."""
+    run: str | None = None
+    """The run that made it, or had it."""
+
+
+class StepStatus(Model):
+    """One step, or with [number] one item of a foreach."""
+
+    name: str
+    """The step's name."""
+    state: StepState = "Pending"
+    """Succeeded, Cached, Reused: it gave its outputs. Skipped: it does not run in this run. Waiting: for `cause`."""
+    cause: str | None = None
+    """Why, one word."""
+    message: str | None = None
+    """The same for people."""
+    attempt: int | None = None
+    """Number of the newest attempt."""
+    failures: int | None = None
+    """Attempts that failed and counted."""
+    disruptions: int | None = None
+    """Attempts in a row that the cluster ended."""
+    job: str | None = None
+    """Name of the newest attempt's Job, or of the TrainingJob."""
+    start_time: str | None = None
+    """When the newest attempt began."""
+    end_time: str | None = None
+    """When it ended."""
+    key: str | None = None
+    """What the cache knows it by."""
+    read: dict[str, str] | None = None
+    """Digests of the inputs that were given by uri."""
+    image: str | None = None
+    """The image as the kubelet ran it."""
+    outputs: list[Output] | None = None
+    """What it gave."""
+    cache: CacheStatus | None = None
+    """What the cache said."""
+    count: int | None = None
+    """Of a foreach: how many items."""
+
+
+class PipelineRunStatus(Status):
+    """How it goes."""
+
+    frozen: str | None = None
+    """The pipeline, its components and parameters as they were when the run began: JSON, deflated, base64 (`noria frozen`)."""
+    sources: list[str] = []
+    """Earlier runs whose results may be taken."""
+    look: int | None = None
+    """Number of the newest look at what earlier runs made."""
+    steps: Annotated[list[StepStatus], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
+    """Every step in the order of the pipeline, items after their step."""
+    progress: str | None = None
+    """Steps ended of all steps."""
+    running: str | None = None
+    """Steps that run."""
+    outputs: Annotated[list[Output], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
+    """What the pipeline gave as a whole."""
+    stopped: Literal["Cancelled", "DeadlineExceeded"] | None = None
+    """Why the steps were ended before their time."""
+    start_time: str | None = None
+    """When it began."""
+    completion_time: str | None = None
+    """When it ended."""
+
+    def manifest(self) -> dict[str, Any]:
+        """Without empty lists."""
+        return {key: value for key, value in super().manifest().items() if value != []}
+
+
+class PipelineRun(Resource):
+    """One execution of a pipeline: Jobs, TrainingJobs and ModelVersions by what its steps say."""
+
+    plural: ClassVar[str] = "pipelineruns"
+    singular: ClassVar[str] = "pipelinerun"
+    short_names: ClassVar[tuple[str, ...]] = ("nrun",)
+    summary: ClassVar[str] = "Succeeded"
+    mutable: ClassVar[tuple[str, ...] | None] = ("suspend", "cancel", "ttlSecondsAfterFinished")
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Status", ".status.conditions[?(@.type=='Succeeded')].reason"),
+        Column("Steps", ".status.progress"),
+        Column("Running", ".status.running"),
+        Column("Pipeline", ".spec.pipeline"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Message", ".status.conditions[?(@.type=='Succeeded')].message"),
+    )
+    root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.metadata.name.size() <= 30", "the name must leave room for its Jobs' names: at most 30 characters"),
+        (
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "the name becomes a label: it starts with a letter and has no dots",
+        ),
+    )
+
+    spec: PipelineRunSpec
+    status: PipelineRunStatus = PipelineRunStatus()
