@@ -182,6 +182,19 @@ class Attempt(Model):
     """When it ended."""
 
 
+class Written(Model):
+    """What the completed attempt left."""
+
+    uri: str
+    """Where it lies."""
+    digest: str
+    """Digest over its files."""
+    format: str
+    """How to load it."""
+    inputs: dict[str, str] | None = None
+    """Digests of the inputs, by name, as far as they were digested."""
+
+
 class TrainingJobStatus(Status):
     """How it goes."""
 
@@ -197,6 +210,8 @@ class TrainingJobStatus(Status):
     """GPUs times seconds of all ended attempts."""
     model_version: str | None = None
     """The ModelVersion that it made."""
+    output: Written | None = None
+    """What the completed attempt left."""
     start_time: str | None = None
     """When the first attempt began."""
     completion_time: str | None = None

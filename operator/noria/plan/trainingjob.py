@@ -6,12 +6,12 @@ going on is the next one, with the same checkpoints. A terminal status is final.
 
 from dataclasses import replace
 
-from noria.api.trainingjob import Attempt, Progress, TrainingJob, TrainingJobStatus
+from noria.api.trainingjob import Attempt, Progress, TrainingJob, TrainingJobStatus, Written
 from noria.plan import attempts, causes, training
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Manifest, Needs, Observed, Plan, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.modelversion import fault, modelversion, next_number, of_training
+from noria.plan.modelversion import Published, fault, modelversion, next_number, of_training
 
 ATTEMPTS_KEPT = 10
 
@@ -176,7 +176,11 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
         return draft.go_on(reason, text, running=attempt.number, made=(made,))
     if job.spec.output.model is None:
         return draft.end(
-            True, "Completed", f"attempt {attempt.number} completed", metrics=published.message.get("metrics") or None
+            True,
+            "Completed",
+            f"attempt {attempt.number} completed",
+            metrics=published.message.get("metrics") or None,
+            output=_written(job, attempt, published),
         )
     if published.error:
         text = f"attempt {attempt.number} completed, but {published.text or published.error}"
@@ -205,7 +209,18 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
         model_version=name,
         metrics=version["spec"].get("metrics") or None,
         progress=progress,
+        output=_written(job, attempt, published),
     )
+
+
+def _written(job: TrainingJob, attempt: Attempt, published: Published) -> Written | None:
+    """What the agent told of the folder; None if it told that something is wrong with it."""
+    if published.error:
+        return None
+    message = published.message
+    digests = {str(name): str(each) for name, each in (message.get("inputs") or {}).items() if each}
+    uri = training.artifact_uri(job, attempt.number)
+    return Written(uri=uri, digest=message["digest"], format=message["format"], inputs=digests or None)
 
 
 def _publish_again(draft: _Draft, attempt: Attempt, publisher: Manifest) -> Plan:

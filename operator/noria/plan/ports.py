@@ -1,0 +1,54 @@
+"""Types of ports: which fits which, and whether a value is of one."""
+
+import json
+import math
+from typing import Any
+
+from noria.api.ports import VALUE_TYPES
+from noria.plan.manifests import canonical
+
+VALUE_LIMIT = 1024
+"""Bytes of one value as JSON; a list that foreach gathers may be longer."""
+
+
+def fits(given: str, wanted: str) -> bool:
+    """Whether what is of type `given` may go where `wanted` is expected."""
+    if wanted == "json":
+        return given in VALUE_TYPES
+    if wanted == "directory":
+        return given not in VALUE_TYPES
+    return given == wanted or (given, wanted) == ("integer", "number")
+
+
+def type_of(value: Any) -> str:
+    """The narrowest type of a JSON value."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    return "string" if isinstance(value, str) else "json"
+
+
+def fault(value: Any, type: str) -> str | None:
+    """Why a value is not of that type, or too large; None if it is."""
+    if type not in VALUE_TYPES:
+        return f"a value cannot be given where a {type} is expected"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it is no finite number"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "it does not fit 64 bits"
+    if not fits(type_of(value), type):
+        return f"{canonical(value)[:60]} is of type {type_of(value)}, not {type}"
+    size = len(canonical(value).encode())
+    return (
+        f"it has {size} bytes as JSON; at most {VALUE_LIMIT} are passed, more belongs into a folder"
+        if size > VALUE_LIMIT
+        else None
+    )
+
+
+def text(value: Any) -> str:
+    """A value as a variable of the environment holds it: a string as it is, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)

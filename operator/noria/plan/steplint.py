@@ -1,0 +1,91 @@
+"""What is wrong within one step, by its kind."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from noria.api.ports import VALUE_TYPES
+from noria.api.step import Step
+from noria.api.trainingjob import TrainingJob
+from noria.plan import rules, when
+
+ITEMS = "list of "
+"""What a step with foreach gives of a port: all of its outputs in order."""
+CODE_LIMIT = 65536
+Fault = tuple[str, str, str]
+"""Path within the step, what is wrong, what to do."""
+
+
+def variable(name: str) -> str:
+    """Name of an input in a variable of the environment."""
+    return name.upper().replace("-", "_")
+
+
+def inside(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
+    """The step's faults; `types` are those of its inputs, as far as known."""
+    if step.when and all(each.name in types for each in step.inputs):
+        values = {name: "json" if type.startswith(ITEMS) else type for name, type in types.items() if _is_value(type)}
+        if wrong := when.fault(step.when, values, step.on_exit):
+            seen = ", ".join(when.variable(name) for name in sorted(values)) or "no inputs"
+            yield ".when", wrong, f"correct it; it sees {seen}" + (" and run" if step.on_exit else "")
+    twice = [name for name, count in Counter(variable(each.name) for each in step.inputs).items() if count > 1]
+    for name in twice:
+        yield ".inputs", f"two of them would be the variable {name}", "rename one"
+    if step.run:
+        yield from _run(step)
+    if step.train:
+        yield from _train(step, types)
+    if step.register_:
+        yield from _register(step, types)
+    if step.approve:
+        for name, type in types.items():
+            if not _is_value(type):
+                yield f".inputs[{name}]", f"it is a {type}", "an approval takes values alone"
+
+
+def _is_value(type: str) -> bool:
+    return type.removeprefix(ITEMS) in VALUE_TYPES
+
+
+def _run(step: Step) -> Iterator[Fault]:
+    assert step.run is not None
+    code = step.run.code or {}
+    if sum(len(text.encode()) for text in code.values()) > CODE_LIMIT:
+        yield ".run.code", f"together the files have more than {CODE_LIMIT} bytes", "build an image"
+    for name in sorted(code):
+        if (
+            len(name) > 40
+            or not name.replace(".", "").replace("_", "").replace("-", "").isalnum()
+            or not name.isascii()
+        ):
+            yield f".run.code[{name}]", "it is no plain file name", "use up to 40 letters, digits, '-', '_' and '.'"
+
+
+def _train(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
+    spec = step.train
+    assert spec is not None
+    for path, message in rules.broken(rules.schema_of(TrainingJob), spec.manifest()):
+        yield f".train{path}", message, "correct it"
+    if step.retry:
+        yield ".retry", "a train step retries as train.retry says", "set train.retry"
+    if spec.suspend or spec.ttl_seconds_after_finished is not None:
+        yield ".train", "suspend and ttlSecondsAfterFinished are the run's", "set them on the PipelineRun"
+    taken = {each.name for each in spec.inputs}
+    for name, type in types.items():
+        if _is_value(type):
+            continue
+        if type.startswith(ITEMS):
+            yield f".inputs[{name}]", "a training takes one folder an input", "gather them in a run step"
+        elif name in taken:
+            yield f".inputs[{name}]", "train.inputs has one of this name", "rename one"
+        elif name != name.lower():
+            yield f".inputs[{name}]", "the name of a training's input has lower-case letters", "rename it"
+
+
+def _register(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
+    names = [each.name for each in step.inputs]
+    if names != ["model"]:
+        yield ".inputs", "register takes exactly one input, model", "bind it to an output of type model"
+    elif "model" in types and types["model"] not in ("model", "directory"):
+        yield ".inputs[model]", f"it is a {types['model']}", "bind an output of type model"
+    elif step.inputs[0].uri:
+        yield ".inputs[model].uri", "what lies there has no digest", "register what a step has made"

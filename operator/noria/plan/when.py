@@ -1,0 +1,68 @@
+"""Conditions of steps: CEL over the step's own inputs, checked against their types before anything runs.
+
+Google's runtime bounds recursion (32) and iterations (10,000), so that an expression cannot hold the operator up.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+
+TYPES = {
+    "string": cel.Type.STRING,
+    "integer": cel.Type.INT,
+    "number": cel.Type.DOUBLE,
+    "boolean": cel.Type.BOOL,
+    "json": cel.Type.DYN,
+}
+RUN = "run"
+"""The variable that tells a step with onExit what came of the run."""
+
+
+def variable(name: str) -> str:
+    """How an expression names an input."""
+    return f"inputs.{name.replace('-', '_')}"
+
+
+def fault(expression: str, inputs: Mapping[str, str], on_exit: bool = False) -> str | None:
+    """Why an expression over inputs of those types cannot be judged; None if it can."""
+    try:
+        compiled = _compiled(expression, _variables(inputs, on_exit))
+    except RuntimeError as error:
+        return _first_line(error)
+    kind = str(compiled.return_type().name())
+    return None if kind in ("BOOL", "DYN") else f"it gives {kind}, not true or false"
+
+
+def holds(expression: str, inputs: Mapping[str, tuple[str, Any]], run: str | None = None) -> bool | str:
+    """Whether the expression holds for inputs given by type and value; a text says why that cannot be told."""
+    types = {name: type for name, (type, _) in inputs.items()}
+    data = {variable(name): _coerced(type, value) for name, (type, value) in inputs.items() if type in TYPES}
+    try:
+        compiled = _compiled(expression, _variables(types, run is not None))
+        result = compiled.eval(data=data | ({RUN: run} if run is not None else {}))
+    except RuntimeError as error:
+        return _first_line(error)
+    value = result.value()
+    return value if isinstance(value, bool) else f"it gave {value}"
+
+
+def _coerced(type: str, value: Any) -> Any:
+    return float(value) if type == "number" else value
+
+
+def _variables(inputs: Mapping[str, str], on_exit: bool) -> tuple[tuple[str, str], ...]:
+    named = [(variable(name), type) for name, type in inputs.items() if type in TYPES]
+    return tuple(sorted(named + ([(RUN, "string")] if on_exit else [])))
+
+
+@lru_cache(maxsize=256)
+def _compiled(expression: str, variables: tuple[tuple[str, str], ...]) -> Any:
+    environment = cel.NewEnv(variables={name: TYPES[type] for name, type in variables})
+    return environment.compile(expression)
+
+
+def _first_line(error: RuntimeError) -> str:
+    """Google's first line without the code before it."""
+    return str(error).partition("\n")[0].partition("<input>:")[2] or str(error).partition("\n")[0]
