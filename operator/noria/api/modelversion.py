@@ -84,10 +84,14 @@ class InputDigest(Model):
 class Lineage(Model):
     """Where the artifact came from."""
 
-    training_job: Annotated[str, Field(max_length=253)]
+    training_job: Annotated[str, Field(max_length=253)] | None = None
     """Name of the TrainingJob."""
+    pipeline_run: Annotated[str, Field(max_length=253)] | None = None
+    """Name of the PipelineRun, of a version that a step registered."""
+    step: Annotated[str, Field(max_length=64)] | None = None
+    """The step of it that made the files."""
     uid: Annotated[str, Field(max_length=64)]
-    """Its uid: names may be used again, uids never."""
+    """The uid of the TrainingJob, or of the PipelineRun: names may be used again, uids never."""
     attempt: Annotated[int, Field(ge=1)]
     """The attempt that succeeded."""
     image: Annotated[str, Field(max_length=1024)]

@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from noria.plan import endpoint, trainingjob, workspace
+from noria.plan import endpoint, pipelinerun, trainingjob, workspace
 from noria.plan.contract import Controller
 
-CONTROLLERS: tuple[Controller[Any], ...] = (workspace.CONTROLLER, trainingjob.CONTROLLER, endpoint.CONTROLLER)
+CONTROLLERS: tuple[Controller[Any], ...] = (
+    workspace.CONTROLLER,
+    trainingjob.CONTROLLER,
+    endpoint.CONTROLLER,
+    pipelinerun.CONTROLLER,
+)

@@ -1,0 +1,86 @@
+"""What steps make beside Jobs: the TrainingJob of a train step, the ModelVersion of a register step."""
+
+from typing import Any
+
+from noria.api.meta import API_VERSION
+from noria.api.pipelinerun import PipelineRun, StepStatus
+from noria.api.pod import EnvVar
+from noria.api.step import Step
+from noria.api.trainingjob import Input
+from noria.plan import ports
+from noria.plan.contract import Manifest, Settings
+from noria.plan.manifests import MANAGED_BY, child
+from noria.plan.modelversion import MODEL
+from noria.plan.stepinputs import Folder, Inputs
+from noria.plan.stepjob import child_name, labels
+from noria.plan.steplint import variable
+
+RUN_UID, RUN_STEP = "noria.dev/pipeline-run-uid", "noria.dev/step"
+
+
+def trainingjob(run: PipelineRun, step: Step, item: int | None, inputs: Inputs) -> Manifest:
+    """The TrainingJob: folders become its inputs; values the recipe's parameters, or variables INPUT_NAME of an image."""
+    spec = step.train
+    assert spec is not None
+    uris = {name: each.uri for name, each in inputs.folders.items()} | inputs.data
+    update: dict[str, Any] = {"inputs": [*spec.inputs, *(Input(name=name, uri=uri) for name, uri in uris.items())]}
+    texts = {name: ports.text(value) for name, (_, value) in inputs.values.items()}
+    if spec.recipe:
+        update["recipe"] = spec.recipe.model_copy(update={"parameters": spec.recipe.parameters | texts})
+    else:
+        given = [EnvVar(name=f"INPUT_{variable(name)}", value=value) for name, value in texts.items()]
+        named = {each.name for each in given}
+        update["env"] = [*(each for each in spec.env if each.name not in named), *given]
+    if step.timeout_seconds:
+        update["active_deadline_seconds"] = step.timeout_seconds
+    body = {"spec": spec.model_copy(update=update).manifest()}
+    return child(run, "TrainingJob", child_name(run, step, item), body, labels=labels(step, item, 1))
+
+
+def registered(versions: tuple[Manifest, ...], run: PipelineRun, step: Step) -> Manifest | None:
+    """The version that the step has made already."""
+    wanted = {RUN_UID: run.metadata.uid, RUN_STEP: step.name}.items()
+    return next((each for each in versions if wanted <= (each["metadata"].get("labels") or {}).items()), None)
+
+
+def modelversion(
+    run: PipelineRun, step: Step, model: Folder, maker: Step, made: StepStatus, number: int, settings: Settings
+) -> Manifest:
+    """The record of a model that step `maker` gave. It has no owner: a model outlives the run that made it."""
+    assert step.register_ is not None
+    name = step.register_.model
+    image = maker.run.image if maker.run else (maker.train and maker.train.image) or settings.trainer_image
+    lineage = {
+        "pipelineRun": run.metadata.name,
+        "step": made.name,
+        "uid": run.metadata.uid,
+        "attempt": made.attempt or 1,
+        "image": image,
+        "imageDigest": made.image,
+        "trainingJob": made.job if maker.train else None,
+    }
+    metrics = next((each.value for each in made.outputs or () if each.name == "metrics"), None)
+    spec = {
+        "model": name,
+        "version": number,
+        "uri": model.uri,
+        "digest": model.digest,
+        "format": model.format or "custom",
+        "metrics": _numbers(metrics),
+        "lineage": {key: value for key, value in lineage.items() if value is not None},
+    }
+    marks = {MANAGED_BY: "noria", MODEL: name, RUN_UID: run.metadata.uid, RUN_STEP: step.name}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelVersion",
+        "metadata": {"name": f"{name}-{number}", "namespace": run.metadata.namespace, "labels": marks},
+        "spec": {key: value for key, value in spec.items() if value is not None},
+    }
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    """The first 64 numbers of a flat object."""
+    if not isinstance(value, dict):
+        return {}
+    found = {str(name): float(each) for name, each in value.items() if ports.type_of(each) in ("integer", "number")}
+    return dict(sorted(found.items())[:64])

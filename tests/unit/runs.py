@@ -1,0 +1,186 @@
+"""A world around one PipelineRun: what it plans is made, and its Jobs end as they are told to."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from noria.api import PipelineRun
+from noria.plan import contract, pipelinerun
+from noria.plan.contract import Manifest, Observed, Plan, Settings
+from noria.plan.manifests import rfc3339
+
+BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
+DIGEST = "sha256:" + "d" * 64
+
+
+class World:
+    """One run in namespace `n`; `others` are the objects beside it."""
+
+    def __init__(self, spec: Manifest, others: Iterable[Manifest] = ()) -> None:
+        self.now, self.spec, self.status = BEGIN, spec, dict[str, Any]()
+        self.annotations: dict[str, str] = {}
+        self.others = [{"apiVersion": "noria.dev/v1alpha1", **each} for each in others]
+        self.live: dict[tuple[str, str], Manifest] = {}
+        self.pods: dict[str, Manifest] = {}
+        self.made = Counter[str]()
+        self.events: list[str] = []
+        self.gone = False
+
+    def run(self) -> PipelineRun:
+        metadata = {"name": "r", "namespace": "n", "uid": "12345678-0000", "annotations": self.annotations}
+        return PipelineRun.model_validate({"metadata": metadata, "spec": self.spec, "status": self.status})
+
+    def observed(self) -> Observed:
+        run = self.run()
+        needs = pipelinerun.CONTROLLER.needs(run, SETTINGS)
+        related: dict[Any, tuple[Manifest, ...]] = {}
+        for each in needs.refs:
+            related[each] = tuple(
+                one for one in self.others if one["kind"] == each.kind and one["metadata"]["name"] == each.name
+            )
+        for one in needs.selectors:
+            related[one] = tuple(each for each in self.others if each["kind"] == one.kind)
+        children = (*self.live.values(), *self.pods.values())
+        return Observed(settings=SETTINGS, now=self.now, children=children, related=related)
+
+    def plan(self) -> Plan:
+        planned: Plan = pipelinerun.CONTROLLER.plan(self.run(), self.observed())
+        return planned
+
+    def look(self, written: bool = True) -> bool:
+        """One reconciliation; whether it changed anything. Not `written`: the process died before the status was."""
+        planned = self.plan()
+        for each in planned.creates:
+            self.others.append(each)
+        for each in planned.children:
+            assert each["kind"] in contract.KINDS
+            key = (each["kind"], each["metadata"]["name"])
+            if key not in self.live:
+                self.made[key[1]] += 1
+            self.live[key] = self.live.get(key, {}) | each
+        if not written:
+            return True
+        changed = bool(planned.creates)
+        self.events += [f"{each.reason} {each.message}" for each in planned.events]
+        self.gone = planned.delete_self
+        status = planned.status.manifest()
+        if status != self.status:
+            self.status, changed = status, True
+        elif planned.clear_annotations:
+            self.annotations = {k: v for k, v in self.annotations.items() if k not in planned.clear_annotations}
+            changed = True
+        self.wait = planned.requeue_after
+        return changed
+
+    def settle(self) -> "World":
+        """Looks until nothing changes."""
+        for _ in range(50):
+            if not self.look():
+                return self
+        raise AssertionError("it never comes to rest")
+
+    def later(self, seconds: float) -> "World":
+        self.now += timedelta(seconds=seconds)
+        return self.settle()
+
+    def active(self) -> dict[str, Manifest]:
+        """Jobs that run, by step, or step[item]."""
+        return {
+            named(each): each
+            for each in self.live.values()
+            if each["kind"] in ("Job", "TrainingJob") and "status" not in each and not each["spec"].get("suspend")
+        }
+
+    def succeed(self, name: str, outputs: Manifest | None = None, look: bool = True) -> "World":
+        """The Job of a step completes; values that are not given are made up."""
+        live = self.active()[name]
+        if live["kind"] == "TrainingJob":
+            told = {"uri": "pvc://noria-artifacts/jobs/x/attempt-1", "digest": DIGEST, "format": "onnx"}
+            live["status"] = {"metrics": {"accuracy": 0.9}, "output": told, "conditions": [self.condition("Succeeded")]}
+            return self.settle() if look else self
+        template = live["spec"]["template"]
+        order = json.loads(template["metadata"]["annotations"].get("noria.dev/pod", "null"))
+        message = None
+        if order:
+            made = {port: made_up(each["type"], (outputs or {}).get(port)) for port, each in order["outputs"].items()}
+            message = json.dumps({"outputs": made, "inputs": dict.fromkeys(order["inputs"], DIGEST)})
+        self._pod(live, 0, message)
+        live["status"] = {"conditions": [self.condition("Complete")], "completionTime": rfc3339(self.now)}
+        return self.settle() if look else self
+
+    def fail(self, name: str, code: int = 1, look: bool = True, **condition: str) -> "World":
+        """The Job of a step fails with an exit code."""
+        live = self.active()[name]
+        if live["kind"] == "TrainingJob":
+            live["status"] = {"conditions": [self.condition("Succeeded", "False")]}
+        else:
+            self._pod(live, code, None)
+            live["status"] = {"conditions": [self.condition("Failed", **condition)]}
+        return self.settle() if look else self
+
+    def lose(self, name: str) -> "World":
+        """The pod of a step goes with its node."""
+        live = self.active()[name]
+        self._pod(live, 137, None)
+        lost = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+        self.pods[live["metadata"]["name"]]["status"]["conditions"] = [lost]
+        live["status"] = {"conditions": [self.condition("Failed")]}
+        return self.settle()
+
+    def condition(self, type: str, status: str = "True", **more: str) -> Manifest:
+        told = {"reason": "Done", "message": "over", "lastTransitionTime": rfc3339(self.now)} | more
+        return {"type": type, "status": status, **told}
+
+    def _pod(self, job: Manifest, code: int, message: str | None) -> None:
+        main = {"exitCode": code, "reason": "Error" if code else "Completed", "message": "boom" if code else ""}
+        agent = {"exitCode": 0, "message": message or ""}
+        name = job["metadata"]["name"]
+        labels = job["spec"]["template"]["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name}
+        status = {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [{"name": "main", "imageID": "x@sha256:1", "state": {"terminated": main}}],
+            "initContainerStatuses": [{"name": "agent", "state": {"terminated": agent}}],
+        }
+        self.pods[name] = {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status}
+
+    def states(self) -> dict[str, str]:
+        return {each["name"]: each["state"] for each in self.status.get("steps", [])}
+
+    def step(self, name: str) -> Manifest:
+        found: Manifest = next(each for each in self.status["steps"] if each["name"] == name)
+        return found
+
+    def verdict(self) -> tuple[str, str]:
+        (told,) = self.status["conditions"]
+        return told["status"], told["reason"]
+
+
+def named(child: Manifest) -> str:
+    """The step, or step[item], that a child was made for."""
+    labels = child["metadata"]["labels"]
+    item = labels.get("noria.dev/item")
+    return str(labels["noria.dev/step"]) + (f"[{item}]" if item else "")
+
+
+def made_up(type: str, value: Any) -> Manifest:
+    defaults = {"string": "s", "integer": 1, "number": 0.5, "boolean": True, "json": [1, 2, 3]}
+    if type in defaults:
+        return {"value": defaults[type] if value is None else value}
+    return {"digest": value or DIGEST, "files": 1, "bytes": 1} | ({"format": "onnx"} if type == "model" else {})
+
+
+def step(name: str, *inputs: str, gives: str = "", **fields: Any) -> Manifest:
+    """A run step; `inputs` as "name=step.port", `gives` as "port:type port:type"."""
+    bound = [{"name": each.partition("=")[0], "from": each.partition("=")[2]} for each in inputs]
+    ports = [{"name": each.partition(":")[0], "type": each.partition(":")[2]} for each in gives.split()]
+    kind = {} if {"train", "approve", "register", "component"} & fields.keys() else {"run": {"image": "i"}}
+    made = {"name": name, **kind, **({"inputs": bound} if bound else {}), **({"outputs": ports} if ports else {})}
+    return made | fields
+
+
+def inline(*steps: Manifest, **fields: Any) -> Manifest:
+    """A run's spec with a pipeline of its own."""
+    return {"inline": {"steps": list(steps), **fields}}
