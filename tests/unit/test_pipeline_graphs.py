@@ -72,7 +72,8 @@ class Model:
     def before(self, name: str) -> set[str]:
         """All that must have ended before it starts."""
         ordinary = {one for one, each in self.steps.items() if not each.get("onExit")}
-        return {*sum(self.needs(name), []), *(ordinary if self.steps[name].get("onExit") else ())}
+        data, order = self.needs(name)
+        return {*data, *order, *(ordinary if self.steps[name].get("onExit") else ())}
 
 
 ENDED = {"Succeeded", "Skipped", "Failed"}

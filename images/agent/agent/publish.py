@@ -39,7 +39,7 @@ def _published(pod: Pod, inputs: Callable[[], Mapping[str, str | None]], steps: 
             )
         card = read_card(directory, {entry.path for entry in found})
         made = manifest(directory, found, "the output")
-        _write(directory, made)
+        write_manifest(directory, made)
     log.info("published %s: %d files, %d bytes, %s", pod.output, len(found), made.bytes, made.digest)
     baseline = (
         {"path": "baseline.json", "digest": "sha256:" + made.files["baseline.json"]} if card.has_baseline else None
@@ -60,7 +60,7 @@ def _published(pod: Pod, inputs: Callable[[], Mapping[str, str | None]], steps: 
     }
 
 
-def _write(directory: int, made: Manifest) -> None:
+def write_manifest(directory: int, made: Manifest) -> None:
     """Writes manifest.json under a temporary name and renames it; a leftover of an interrupted attempt is replaced."""
     try:
         with contextlib.suppress(FileNotFoundError):
