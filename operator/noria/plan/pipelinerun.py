@@ -6,12 +6,13 @@ from dataclasses import replace
 from noria.api.pipeline import Component, Pipeline, PipelineSpec
 from noria.api.pipelinerun import PipelineRun, PipelineRunStatus, StepStatus
 from noria.plan import causes, lint
-from noria.plan.advance import ENDED, Advance, versions
+from noria.plan.advance import advance, enforce
 from noria.plan.approvals import APPROVAL, done, refused
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.frozen import Frozen, freeze, pack, unpack
 from noria.plan.manifests import moment, rfc3339
+from noria.plan.runturn import ENDED, Turn, versions
 from noria.plan.stepinputs import pipeline_outputs
 
 NAMED = 3
@@ -45,7 +46,8 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
     if run.status.frozen is None:
         return _begin(run, observed)
     frozen = unpack(run.status.frozen)
-    turn = Advance(run, observed, frozen).made()
+    turn = Turn(run, observed, frozen)
+    advance(turn)
     steps = turn.steps()
     tops = [turn.records[each.name] for each in frozen.steps]
     status = run.status.model_copy(
@@ -108,7 +110,7 @@ def _found(run: PipelineRun, observed: Observed) -> PipelineSpec | None:
     return Pipeline.model_validate(live[0]).spec if live else None
 
 
-def _where(turn: Advance, status: PipelineRunStatus) -> tuple[str, str]:
+def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
     """In a word, and in words, what the run is doing; a trouble that somebody must act on comes first."""
     if turn.run.spec.suspend:
         return "Suspended", "spec.suspend is true; set it to false to go on"
@@ -129,7 +131,7 @@ def _where(turn: Advance, status: PipelineRunStatus) -> tuple[str, str]:
 
 
 def _end(
-    run: PipelineRun, observed: Observed, turn: Advance, status: PipelineRunStatus, events: tuple[Event, ...]
+    run: PipelineRun, observed: Observed, turn: Turn, status: PipelineRunStatus, events: tuple[Event, ...]
 ) -> Plan:
     """The last word."""
     failed = [each for each in turn.steps() if each.state == "Failed" and each.cause != turn.stopped]
@@ -157,8 +159,8 @@ def _end(
 
 def _rest(run: PipelineRun, observed: Observed) -> Plan:
     """After the end nothing changes any more; in time the object deletes itself. What still ran when it was stopped is stopped."""
-    turn = Advance(run, observed, Frozen(steps=[]))
-    turn.enforce()
+    turn = Turn(run, observed, Frozen(steps=[]))
+    enforce(turn)
     rest = Plan(
         status=run.status,
         children=tuple(turn.children),

@@ -1,0 +1,91 @@
+"""The draft of one plan of a PipelineRun: the records of its steps as they were, what is observed of them, and what is made."""
+
+from collections.abc import Iterator
+
+from noria.api.pipelinerun import PipelineRun, StepState, StepStatus
+from noria.api.step import Step
+from noria.plan import stepoutcome
+from noria.plan.contract import Manifest, Observed, Selector
+from noria.plan.frozen import Frozen
+from noria.plan.manifests import rfc3339
+from noria.plan.stepinputs import item_name
+
+ENDED: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Reused", "Skipped", "Failed"})
+GAVE: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Reused"})
+
+
+def versions(run: PipelineRun) -> Selector:
+    """Where a register step looks for its version, and for the next number."""
+    return Selector("ModelVersion", run.metadata.namespace)
+
+
+class Turn:
+    """Records by name, and what is made."""
+
+    def __init__(self, run: PipelineRun, observed: Observed, frozen: Frozen) -> None:
+        self.run, self.observed, self.frozen = run, observed, frozen
+        self.now = rfc3339(observed.now)
+        self.records = {each.name: StepStatus(name=each.name) for each in frozen.steps}
+        self.records |= {each.name: each for each in run.status.steps}
+        self.stopped = run.status.stopped
+        self.children: list[Manifest] = []
+        self.creates: list[Manifest] = []
+        self.waits: list[float] = []
+        self.live = {
+            each["metadata"]["name"]: each for each in observed.children if each["kind"] in ("Job", "TrainingJob")
+        }
+        self.pods: dict[str, list[Manifest]] = {}
+        for each in observed.children:
+            if each["kind"] == "Pod":
+                labels = each["metadata"]["labels"]
+                self.pods.setdefault(labels.get("batch.kubernetes.io/job-name") or _job_of(each), []).append(each)
+
+    def steps(self) -> list[StepStatus]:
+        """The records as the status holds them."""
+        return [self.records[name] for step in self.frozen.steps for name in self.names(step)]
+
+    def outcome(self) -> str:
+        """What came of the steps without onExit."""
+        if self.stopped == "Cancelled":
+            return "Cancelled"
+        failed = self.stopped or any(self.records[each.name].state == "Failed" for each in self.ordinary())
+        return "Failed" if failed else "Succeeded"
+
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(self.records[each.name].state in ENDED for each in self.frozen.steps)
+
+    def refusals(self, live: Manifest) -> list[Manifest]:
+        """Events that tell why the API server refused pods of a Job."""
+        name = live["metadata"]["name"]
+        return [
+            each
+            for each in self.observed.children
+            if each["kind"] == "Event" and each["involvedObject"]["name"] == name
+        ]
+
+    def ordinary(self) -> Iterator[Step]:
+        """The steps without onExit."""
+        return (each for each in self.frozen.steps if not each.on_exit)
+
+    def names(self, step: Step) -> list[str]:
+        """Names of a step's records: its own, then those of its items."""
+        count = self.records[step.name].count or 0
+        return [step.name, *(item_name(step.name, number) for number in range(count))]
+
+    def units(self, step: Step) -> list[tuple[str, int | None]]:
+        """What runs of a step: itself, or its items."""
+        if step.foreach is None:
+            return [(step.name, None)]
+        return [(item_name(step.name, number), number) for number in range(self.records[step.name].count or 0)]
+
+    def set(
+        self, name: str, state: StepState, cause: str | None = None, message: str | None = None, **rest: object
+    ) -> None:
+        """Changes a record."""
+        update = {"state": state, "cause": cause, "message": message and stepoutcome.shortened(message)} | rest
+        self.records[name] = self.records[name].model_copy(update=update)
+
+
+def _job_of(pod: Manifest) -> str:
+    return next((each["name"] for each in pod["metadata"].get("ownerReferences") or () if each["kind"] == "Job"), "")
