@@ -1,10 +1,11 @@
-"""The command `noria`: run the operator, render the CRDs, or replay the past of an Endpoint."""
+"""The command `noria`: run the operator, render the CRDs, check pipelines, draw them, or replay the past of an Endpoint."""
 
 import argparse
 import asyncio
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 from pydantic import ValidationError
@@ -44,7 +45,17 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="SECONDS",
         help="how long a training and its rollout are taken to last (default 600)",
     )
+    lint = commands.add_parser("lint", help="what is wrong with the Pipelines, Components and PipelineRuns in files")
+    lint.add_argument("files", nargs="+", type=argparse.FileType(), metavar="FILE", help="YAML; - for standard input")
+    graph = commands.add_parser("graph", help="draw a Pipeline or a PipelineRun as Mermaid, a run coloured by state")
+    graph.add_argument(
+        "file", type=argparse.FileType(), help="YAML, as of kubectl get nrun NAME -o yaml; - for standard input"
+    )
     given = parser.parse_args(arguments)
+    if given.command == "lint":
+        return _lint(given.files)
+    if given.command == "graph":
+        return _graph(given.file)
     if given.command == "run":
         return _run(given.config, given.port, given.alerts_token)
     if given.command == "replay":
@@ -63,6 +74,41 @@ def _run(config: Path, port: int, alerts_token: Path | None) -> int:
         print(f"noria: settings in {config}: {error}", file=sys.stderr)
         return 2
     asyncio.run(process.run(settings, port, alerts_token))
+    return 0
+
+
+def _lint(files: list[TextIO]) -> int:
+    from noria.plan.lintfile import faults
+
+    found = 0
+    try:
+        for fault in faults(document for file in files for document in yaml.safe_load_all(file)):
+            found += 1
+            print(fault)
+    except yaml.YAMLError as error:
+        print(f"noria: no YAML: {error}", file=sys.stderr)
+        return 2
+    return 1 if found else 0
+
+
+def _graph(file: TextIO) -> int:
+    from noria.api import Pipeline, PipelineRun
+    from noria.plan.frozen import unpack
+    from noria.plan.picture import mermaid
+
+    try:
+        document = yaml.safe_load(file)
+        if document["kind"] == "Pipeline":
+            print(mermaid(Pipeline.model_validate(document).spec.steps, {}), end="")
+            return 0
+        run = PipelineRun.model_validate(document)
+    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        print(f"noria: {file.name} holds no Pipeline and no PipelineRun: {error}", file=sys.stderr)
+        return 2
+    if run.status.frozen is None:
+        print(f"noria: PipelineRun {run.metadata.name} has not begun", file=sys.stderr)
+        return 1
+    print(mermaid(unpack(run.status.frozen).steps, {each.name: each for each in run.status.steps}), end="")
     return 0
 
 

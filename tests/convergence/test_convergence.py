@@ -246,3 +246,26 @@ def test_new_data_are_found_once_and_set_off_one_training(late: bool, case_type:
         "apply TrainingJob digits-retrain-2",
         "apply Job digits-probe-3",
     ]
+
+
+def pipeline_run(case_type: Any) -> Any:
+    """A run of a pipeline whose containers all succeed: data, a fan-out, a training, an approval that is given, a version."""
+    container = {"image": "x"}
+    steps = [
+        {"name": "first", "run": container},
+        {"name": "fan", "after": ["first"], "run": container, "foreach": {"items": [1, 2, 3], "parallelism": 2}},
+        {"name": "train", "after": ["fan"], "train": {"image": "x", "command": ["train"]}},
+        {"name": "register", "inputs": [{"name": "model", "from": "train.model"}], "register": {"model": "digits"}},
+        {"name": "last", "run": container, "onExit": True},
+    ]
+    pipeline = {"apiVersion": "noria.dev/v1alpha1", "kind": "Pipeline", "spec": {"steps": steps}}
+    run = {"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun", "spec": {"pipeline": "digits"}}
+    objects = [each | {"metadata": {"name": "digits", "namespace": "vision"}} for each in (pipeline, run)]
+    return case_type(objects=objects, settings=SETTINGS, world=succeed, controllers=CONTROLLERS)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: bool, case_type: Any) -> None:
+    writes = check(pipeline_run(case_type), late)
+    made = [each for each in writes if each.startswith("apply Job") or each.startswith("create ModelVersion")]
+    assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1, made

@@ -110,4 +110,4 @@ def test_plan(case: Path, request: pytest.FixtureRequest) -> None:
 
 
 def test_cases_are_found() -> None:
-    assert {path.parent.name for path in CASES} == {"workspace", "trainingjob", "endpoint"}
+    assert {path.parent.name for path in CASES} == {"workspace", "trainingjob", "endpoint", "pipelinerun"}

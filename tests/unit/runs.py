@@ -102,7 +102,7 @@ class World:
             live["status"] = {"metrics": {"accuracy": 0.9}, "output": told, "conditions": [self.condition("Succeeded")]}
             return self.settle() if look else self
         template = live["spec"]["template"]
-        order = json.loads(template["metadata"]["annotations"].get("noria.dev/pod", "null"))
+        order = json.loads(template["metadata"].get("annotations", {}).get("noria.dev/pod", "null"))
         message = None
         if order:
             made = {port: made_up(each["type"], (outputs or {}).get(port)) for port, each in order["outputs"].items()}

@@ -8,7 +8,7 @@ from noria.api.meta import Column, Model, Resource, Status, map_list, rules
 from noria.api.pipeline import PipelineSpec
 from noria.api.ports import ObjectName, PortName, Value
 
-StepState = Literal["Pending", "Running", "Waiting", "Succeeded", "Cached", "Reused", "Skipped", "Failed"]
+StepState = Literal["Pending", "Running", "Waiting", "Succeeded", "Skipped", "Failed"]
 
 
 class Given(Model):
@@ -26,16 +26,12 @@ class PipelineRunSpec(Model):
     model_config = Model.model_config | {
         "json_schema_extra": rules(
             (
-                "[has(self.pipeline), has(self.inline), has(self.rerunOf)].filter(each, each).size() == 1",
-                "set exactly one of pipeline, inline and rerunOf",
-            ),
-            (
-                "!has(self.rerunOf) || !has(self.parameters)",
-                "rerunOf takes the parameters of that run; start a new run of the pipeline to change them",
+                "has(self.pipeline) != has(self.inline)",
+                "set exactly one of pipeline and inline",
             ),
             (
                 "!has(oldSelf.cancel) || !oldSelf.cancel || has(self.cancel) && self.cancel",
-                "a run that was cancelled does not come back; start one with rerunOf",
+                "a run that was cancelled does not come back; start a new one",
             ),
         )
     }
@@ -44,8 +40,6 @@ class PipelineRunSpec(Model):
     """A Pipeline of the namespace, as it is when the run begins."""
     inline: PipelineSpec | None = None
     """A pipeline of this run alone."""
-    rerun_of: ObjectName | None = None
-    """A run that has ended: its pipeline and parameters are taken, and what succeeded is kept."""
     parameters: Annotated[list[Given], Field(max_length=128, json_schema_extra=map_list("name"))] = []
     """Values of the pipeline's parameters."""
     suspend: bool = False
@@ -73,24 +67,13 @@ class Output(Model):
     """Of a model: how to load it."""
 
 
-class CacheStatus(Model):
-    """What the cache said."""
-
-    result: Literal["Hit", "Miss"]
-    """Hit: what an earlier run made was taken."""
-    reason: str | None = None
-    """Why not: NoEarlierRun, StepChanged, Expired, ArtifactChanged (or gone), NotVerified, UpstreamNotReused."""
-    run: str | None = None
-    """The run that made it, or had it."""
-
-
 class StepStatus(Model):
     """One step, or with [number] one item of a foreach."""
 
     name: str
     """The step's name."""
     state: StepState = "Pending"
-    """Succeeded, Cached, Reused: it gave its outputs. Skipped: it does not run in this run. Waiting: for `cause`."""
+    """Succeeded: it gave its outputs. Skipped: it does not run in this run. Waiting: for `cause`."""
     cause: str | None = None
     """Why, one word."""
     message: str | None = None
@@ -107,16 +90,12 @@ class StepStatus(Model):
     """When the newest attempt began."""
     end_time: str | None = None
     """When it ended."""
-    key: str | None = None
-    """What the cache knows it by."""
     read: dict[str, str] | None = None
     """Digests of the inputs that were given by uri."""
     image: str | None = None
     """The image as the kubelet ran it."""
     outputs: list[Output] | None = None
     """What it gave."""
-    cache: CacheStatus | None = None
-    """What the cache said."""
     count: int | None = None
     """Of a foreach: how many items."""
 
@@ -125,11 +104,7 @@ class PipelineRunStatus(Status):
     """How it goes."""
 
     frozen: str | None = None
-    """The pipeline, its components and parameters as they were when the run began: JSON, deflated, base64 (`noria frozen`)."""
-    sources: list[str] = []
-    """Earlier runs whose results may be taken."""
-    look: int | None = None
-    """Number of the newest look at what earlier runs made."""
+    """The pipeline, its components and parameters as they were when the run began: JSON, deflated, base64."""
     steps: Annotated[list[StepStatus], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
     """Every step in the order of the pipeline, items after their step."""
     progress: str | None = None

@@ -40,7 +40,7 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
             after = after.model_copy(update={"state": "Failed"})
         turn.records[name] = after
     if turn.records[name].state == "Running" and turn.run.spec.suspend:
-        turn.records[name] = stepoutcome.ended(record, turn.now, "Suspended", "spec.suspend is true", counted=None)
+        turn.records[name] = stepoutcome.ended(record, turn.now, "Suspended", stepoutcome.STOPPED, counted=None)
 
 
 def _stop(turn: Turn) -> None:

@@ -1,6 +1,6 @@
 """PipelineRun: the pipeline is frozen and checked, then its steps follow one another until all have ended. A terminal status is final."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from noria.api.pipeline import Component, Pipeline, PipelineSpec
@@ -60,7 +60,7 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
         }
     )
     before = {each.name: each.state for each in run.status.steps}
-    events = [_failed(each) for each in steps if each.state == "Failed" and before.get(each.name) != "Failed"]
+    events = [_failed(each) for each in steps if _news(each, before, turn)]
     events += refused(run)
     if turn.over():
         return _end(run, observed, turn, status, tuple(events))
@@ -177,6 +177,11 @@ def _with(
     observed: Observed, status: PipelineRunStatus, holds: bool | None, reason: str, message: str
 ) -> PipelineRunStatus:
     return status.model_copy(update={"conditions": [condition(observed, "Succeeded", holds, reason, message)]})
+
+
+def _news(record: StepStatus, before: Mapping[str, str], turn: Turn) -> bool:
+    """Whether a step has failed by itself since the record was written."""
+    return record.state == "Failed" and before.get(record.name) != "Failed" and record.cause != turn.stopped
 
 
 def _failed(record: StepStatus) -> Event:

@@ -32,6 +32,28 @@ def broken(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[tuple
             yield from broken(schema.get("items", {}), inner, f"{path}[{named}]")
 
 
+def unknown(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]:
+    """Paths of fields that the schema does not know, which kubectl refuses."""
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, inner in value.items():
+            if name in known or others:
+                yield from unknown(known.get(name) or _open(others), inner, f"{path}.{name}")
+            else:
+                yield f"{path}.{name}"
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            named = inner.get("name", number) if isinstance(inner, dict) else number
+            yield from unknown(schema.get("items", {}), inner, f"{path}[{named}]")
+
+
 @lru_cache(maxsize=256)
 def _compiled(rule: str) -> Any:
     return cel.NewEnv(variables={"self": cel.Type.DYN}).compile(rule)
+
+
+def _open(additional: Any) -> dict[str, Any]:
+    """The schema of values under free keys."""
+    return additional if isinstance(additional, dict) else {}

@@ -10,8 +10,7 @@ from noria.plan.frozen import Frozen
 from noria.plan.manifests import rfc3339
 from noria.plan.stepinputs import item_name
 
-ENDED: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Reused", "Skipped", "Failed"})
-GAVE: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Reused"})
+ENDED: frozenset[StepState] = frozenset({"Succeeded", "Skipped", "Failed"})
 
 
 def versions(run: PipelineRun) -> Selector:

@@ -28,6 +28,7 @@ def trainingjob(run: PipelineRun, step: Step, item: int | None, inputs: Inputs) 
     if spec.recipe:
         update["recipe"] = spec.recipe.model_copy(update={"parameters": spec.recipe.parameters | texts})
     else:
+        texts = {name: text.replace("$", "$$") for name, text in texts.items()}  # a doubled $ is not expanded
         given = [EnvVar(name=f"INPUT_{variable(name)}", value=value) for name, value in texts.items()]
         named = {each.name for each in given}
         update["env"] = [*(each for each in spec.env if each.name not in named), *given]

@@ -108,7 +108,8 @@ def job(
         pod["initContainers"] = [_agent(run, step, item, attempt, mounts, settings)]
         pod["volumes"].append(_downward("config", {"step.json": ORDER}))
         pod["terminationGracePeriodSeconds"] = GRACE_SECONDS
-    template = {"metadata": {"labels": owner_labels(run) | marks, "annotations": annotations}, "spec": pod}
+    metadata = {"labels": owner_labels(run) | marks} | ({"annotations": annotations} if annotations else {})
+    template = {"metadata": metadata, "spec": pod}
     deadline = {"activeDeadlineSeconds": step.timeout_seconds} if step.timeout_seconds else {}
     spec = {"completions": 1, "parallelism": 1, "backoffLimit": 0, **deadline, "template": template}
     return child(run, "Job", child_name(run, step, item, attempt), {"spec": spec}, labels=marks)
@@ -196,7 +197,10 @@ def _order(step: Step, inputs: Inputs) -> str:
 
 def _environment(step: Step, inputs: Inputs, state: str | None) -> list[Manifest]:
     values = {"HOME": "/tmp", "USER": "noria", "TMPDIR": "/tmp"}
-    values |= {f"NORIA_INPUT_{variable(name)}": text(value) for name, (_, value) in inputs.values.items()}
+    # Kubernetes would expand $(NAME) in them; a doubled $ stands for one.
+    values |= {
+        f"NORIA_INPUT_{variable(name)}": text(value).replace("$", "$$") for name, (_, value) in inputs.values.items()
+    }
     paths = {name.partition("/")[0] for name in inputs.folders} | inputs.data.keys()
     values |= {f"NORIA_INPUT_{variable(name)}": f"{INPUT}/{name}" for name in sorted(paths)}
     for each in step.outputs:

@@ -18,6 +18,7 @@ from noria.plan.training import AGENT, MAIN
 
 MESSAGE_LIMIT = 512
 """Characters of a step's message that the status keeps; 500 steps must fit an object of 1 MiB."""
+STOPPED = "it was stopped; the next attempt follows when the run goes on"
 FAILURE_BACKOFF_CAP, DISRUPTION_BACKOFF_CAP = 600, 300
 
 
@@ -40,7 +41,7 @@ def of_job(
         end = live.get("status", {}).get("completionTime") or complete["lastTransitionTime"]
         return _completed(run, step, item, record, pods, end)
     if live["spec"].get("suspend"):
-        return ended(record, now, "Suspended", "it was stopped", counted=None)
+        return ended(record, now, "Suspended", STOPPED, counted=None)
     failed = job_condition(live, "FailureTarget") or job_condition(live, "Failed")
     if not failed:
         return record
