@@ -267,5 +267,5 @@ def pipeline_run(case_type: Any) -> Any:
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
 def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: bool, case_type: Any) -> None:
     writes = check(pipeline_run(case_type), late)
-    made = [each for each in writes if each.startswith("apply Job") or each.startswith("create ModelVersion")]
+    made = [each for each in writes if each.startswith(("apply Job", "create ModelVersion"))]
     assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1, made

@@ -114,19 +114,18 @@ def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
     """In a word, and in words, what the run is doing; a trouble that somebody must act on comes first."""
     if turn.run.spec.suspend:
         return "Suspended", "spec.suspend is true; set it to false to go on"
-    for each in turn.steps():
-        pods = turn.pods.get(each.job or "", []) if each.state == "Running" else []
-        live = turn.live.get(each.job or "") if each.state == "Running" else None
-        refusals = [] if pods or live is None else turn.refusals(live)
-        if trouble := causes.waiting(pods, refusals):
+    steps = turn.steps()
+    running = [each for each in steps if each.state == "Running"]
+    for each in running:
+        live, pods = turn.live.get(each.job or ""), turn.pods.get(each.job or "", [])
+        if trouble := causes.waiting(pods, turn.refusals(live) if live and not pods else ()):
             return trouble.reason, f"step {each.name}: {trouble.message}"
-    asked = [each for each in turn.steps() if each.state == "Waiting" and each.cause == APPROVAL]
-    others = [each for each in turn.steps() if each.state == "Running"]
-    if asked and not others:
-        return APPROVAL, f"step {asked[0].name}: {asked[0].message}"
-    retried = [each for each in turn.steps() if each.state == "Waiting" and each.cause != APPROVAL]
-    if retried and not others:
-        return "Retrying", f"step {retried[0].name}: {retried[0].message}\nThe next attempt follows."
+    waiting = [each for each in steps if each.state == "Waiting"]
+    if waiting and not running:
+        first = min(waiting, key=lambda each: each.cause != APPROVAL)
+        asked = first.cause == APPROVAL
+        follows = "" if asked else "\nThe next attempt follows."
+        return APPROVAL if asked else "Retrying", f"step {first.name}: {first.message}{follows}"
     return "Running", f"{status.progress} steps ended; {status.running or 'the next'} runs"
 
 

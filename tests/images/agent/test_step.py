@@ -32,7 +32,8 @@ def message(root: Path, inputs: dict[str, str] | None = None, **types: str) -> d
 
 @pytest.mark.parametrize(
     ("type", "text", "value"),
-    [("string", "a b\n", "a b"), ("integer", "7\n", 7), ("number", "0.5", 0.5), ("number", "3", 3), ("boolean", "true", True), ("json", '{"a": [1]}', {"a": [1]})],
+    [("string", "a b\n", "a b"), ("integer", "7\n", 7), ("number", "0.5", 0.5), ("number", "3", 3), ("boolean", "true", True),
+     ("json", '{"a": [1]}', {"a": [1]})],
 )  # fmt: skip
 def test_values_are_read_by_their_type(tmp_path: Path, type: str, text: str, value: Any) -> None:
     (tmp_path / "x").write_text(text)
