@@ -209,6 +209,12 @@ def eventually() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def built() -> Callable[[str], str]:
+    """The path of a built binary by its name."""
+    return tool
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
 

@@ -1,0 +1,170 @@
+"""Pipelines on a real API server: what is refused with a sentence, who may approve, and how large a run of 500 steps is."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Manifest = dict[str, Any]
+RUN = {"image": "x"}
+
+
+def written(kind: str, name: str = "p", **spec: Any) -> Manifest:
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+
+
+def pipeline(*steps: Manifest, **spec: Any) -> Manifest:
+    return written("Pipeline", steps=list(steps), **spec)
+
+
+BAD = {
+    "a step without a kind": (
+        pipeline({"name": "a"}),
+        "set exactly one of component, run, train, register and approve",
+    ),
+    "a step of two kinds": (pipeline({"name": "a", "run": RUN, "approve": {}}), "set exactly one of component"),
+    "no steps": (pipeline(), "spec.steps"),
+    "a name twice": (pipeline({"name": "a", "run": RUN}, {"name": "a", "run": RUN}), "Duplicate value"),
+    "two sources": (
+        pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "parameter": "p", "item": True}]}),
+        "set exactly one of from, parameter, value, uri and item",
+    ),
+    "a reference that is none": (pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "from": "b"}]}), "from"),
+    "a claim of another scheme": (
+        pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "uri": "s3://b/c"}]}),
+        "uri",
+    ),
+    "outputs of a training": (
+        pipeline({"name": "a", "train": {"recipe": {"name": "sklearn"}}, "outputs": [{"name": "x", "type": "json"}]}),
+        "outputs belong to run",
+    ),
+    "an unknown field": (pipeline({"name": "a", "run": RUN, "retries": 3}), 'unknown field "spec.steps[0].retries"'),
+    "a component of two kinds": (
+        written("Component", run=RUN, train={"recipe": {"name": "sklearn"}}),
+        "set exactly one of run and train",
+    ),
+    "a run of nothing": (written("PipelineRun"), "set exactly one of pipeline and inline"),
+    "a run with a long name": (written("PipelineRun", "r" * 31, pipeline="p"), "at most 30 characters"),
+    "secrets for Noria's variables": (
+        pipeline({"name": "a", "run": RUN | {"env": [{"name": "NORIA_X", "value": "1"}]}}),
+        "are set by Noria",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_pipelines_are_refused_with_a_sentence(kubectl: Any, case: str) -> None:
+    manifest, sentence = BAD[case]
+    answer = kubectl("apply", "-f", "-", "--dry-run=server", stdin=json.dumps(manifest))
+    assert answer.returncode != 0 and sentence in answer.stderr, answer.stderr
+
+
+def test_what_the_design_shows_is_accepted(kubectl: Any, repository: Path) -> None:
+    text = (repository / "docs" / "pipelines.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    for document in yaml.safe_load_all(text):
+        document["metadata"]["namespace"] = "default"
+        answer = kubectl("apply", "-f", "-", "--dry-run=server", stdin=json.dumps(document))
+        assert answer.returncode == 0, answer.stderr
+
+
+def test_components_and_begun_runs_do_not_change(kubectl: Any) -> None:
+    for before, after, sentence in (
+        (written("Component", "c", run=RUN), written("Component", "c", run={"image": "y"}), "a Component is immutable"),
+        (
+            written("PipelineRun", "r", pipeline="p"),
+            written("PipelineRun", "r", pipeline="q"),
+            "pipeline cannot change",
+        ),
+        (
+            written("PipelineRun", "s", pipeline="p", cancel=True),
+            written("PipelineRun", "s", pipeline="p", cancel=False),
+            "a run that was cancelled does not come back",
+        ),
+    ):
+        assert kubectl("apply", "-f", "-", stdin=json.dumps(before)).returncode == 0
+        answer = kubectl("apply", "-f", "-", stdin=json.dumps(after))
+        assert answer.returncode != 0 and sentence in answer.stderr, answer.stderr
+
+
+def test_a_run_of_500_steps_is_stored_below_a_mebibyte(kubectl: Any) -> None:
+    steps = [{"name": "s0", "run": RUN, "outputs": [{"name": "data", "type": "dataset"}]}]
+    digest = "sha256:" + "d" * 64
+    for number in range(1, 500):
+        container = {
+            "image": f"registry.example.com/team/image@{digest}",
+            "command": ["python3", "-m", "step", str(number)],
+        }
+        bound = [{"name": "data", "from": f"s{number - 1}.data"}]
+        steps.append({"name": f"s{number}", "run": container, "inputs": bound, "outputs": steps[0]["outputs"]})  # type: ignore[dict-item]
+    run = written("PipelineRun", "large", inline={"steps": steps})
+    answer = kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(run))
+    assert answer.returncode == 0, answer.stderr
+    gave = [{"name": "data", "uri": "pvc://noria-artifacts/runs/large-12345678/s499/1/data", "digest": digest}]
+    moment = "2026-11-24T12:00:00Z"
+    ended = {"state": "Succeeded", "attempt": 1, "startTime": moment, "endTime": moment, "outputs": gave}
+    status = [
+        {"name": each["name"], "job": "a-job-with-a-name-of-about-forty-letters", "image": container["image"]} | ended
+        for each in steps
+    ]
+    told = {key: run[key] for key in ("apiVersion", "kind", "metadata")} | {
+        "status": {"steps": status, "frozen": "x" * 30_000}
+    }
+    answer = kubectl(
+        "apply", "--server-side", "--subresource=status", "--field-manager=noria", "-f", "-", stdin=json.dumps(told)
+    )
+    assert answer.returncode == 0, answer.stderr
+    stored = kubectl("get", "--raw", "/apis/noria.dev/v1alpha1/namespaces/default/pipelineruns/large").stdout
+    assert len(json.loads(stored)["status"]["steps"]) == 500 and len(stored.encode()) < 1 << 20
+    assert "large" in kubectl("get", "nrun", "large", "-o", "wide").stdout
+
+
+@pytest.fixture
+def policies(kubectl: Any, repository: Path, built: Any) -> None:
+    """The chart's policies about pipelines, in force."""
+    template = [built("helm"), "template", "noria", str(repository / "charts/noria"), "-n", "noria-system"]
+    rendered = subprocess.run(
+        [*template, "-s", "templates/admission-pipelines.yaml"], check=True, capture_output=True, text=True
+    )
+    assert kubectl("apply", "-f", "-", stdin=rendered.stdout).returncode == 0
+    rules = {"runner": "create,get,patch", "approver": "get,patch,approve"}
+    for role, verbs in rules.items():
+        kubectl(
+            "create",
+            "role",
+            role,
+            f"--verb={verbs}",
+            "--resource=pipelineruns.noria.dev,pipelines.noria.dev",
+            "-n",
+            "default",
+        )
+        kubectl("create", "rolebinding", role, f"--role={role}", f"--user={role}", "-n", "default")
+    kubectl("create", "role", "pods", "--verb=create", "--resource=pods", "-n", "default")
+    kubectl("create", "rolebinding", "pods", "--role=pods", "--user=runner", "-n", "default")
+
+
+def test_who_may_approve_and_whose_secrets_a_pipeline_may_name(kubectl: Any, policies: None, eventually: Any) -> None:
+    secret = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+    greedy = written("PipelineRun", "greedy", inline={"steps": [{"name": "a", "run": RUN | {"env": secret}}]})
+    plain = written("PipelineRun", "asks", inline={"steps": [{"name": "ask", "approve": {}}]})
+
+    def apply(manifest: Manifest, user: str) -> Any:
+        return kubectl("create", "-f", "-", "--as", user, stdin=json.dumps(manifest))
+
+    eventually(lambda: "may not read every Secret" in apply(greedy, "runner").stderr, 20)
+    assert apply(plain, "runner").returncode == 0
+
+    def annotate(user: str, *marks: str) -> Any:
+        return kubectl("annotate", "nrun", "asks", "-n", "default", "--as", user, *marks)
+
+    assert "set annotation noria.dev/by=approver" in annotate("approver", "noria.dev/approve=ask").stderr
+    assert "runner may not approve" in annotate("runner", "noria.dev/approve=ask", "noria.dev/by=runner").stderr
+    assert annotate("approver", "noria.dev/approve=ask", "noria.dev/by=approver").returncode == 0
+    assert "not done with yet" in annotate("runner", "noria.dev/by=runner", "--overwrite").stderr
