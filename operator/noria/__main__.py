@@ -82,7 +82,11 @@ def _lint(files: list[TextIO]) -> int:
 
     found = 0
     try:
-        for fault in faults(document for file in files for document in yaml.safe_load_all(file)):
+        documents: list[object] = []
+        for file in files:
+            with file:
+                documents += yaml.safe_load_all(file)
+        for fault in faults(documents):
             found += 1
             print(fault)
     except yaml.YAMLError as error:
@@ -97,7 +101,8 @@ def _graph(file: TextIO) -> int:
     from noria.plan.picture import mermaid
 
     try:
-        document = yaml.safe_load(file)
+        with file:
+            document = yaml.safe_load(file)
         if document["kind"] == "Pipeline":
             print(mermaid(Pipeline.model_validate(document).spec.steps, {}), end="")
             return 0

@@ -48,7 +48,7 @@ def problems(spec: PipelineSpec, components: Mapping[str, Component]) -> list[Pr
             Problem(f"steps[{chain[-1]}]", f"it needs itself: {text}", "take one of these bindings or after away"),
         ]
     typed = _Types(spec, steps, unread)
-    for each in graph.ordered(list(steps.values())):
+    for each in steps.values():
         found += _order(each, steps, unread)
         found += typed.read(each)
         found += (Problem(f"steps[{each.name}]{path}", *rest) for path, *rest in inside(each, typed.inputs(each)))
@@ -107,7 +107,7 @@ def _interface(step: Step, component: Component) -> Iterator[Problem]:
             yield Problem(f"{path}[{port.name}]", f"Component {name} needs it ({port.type})", "bind it")
     for each in step.inputs:
         if each.type and each.name in taken and each.type != taken[each.name].type:
-            text = f"it is a {taken[each.name].type} of Component {name}, not a {each.type}"
+            text = f"it is of type {taken[each.name].type} in Component {name}, not {each.type}"
             yield Problem(f"{path}[{each.name}].type", text, "leave type out")
 
 
@@ -154,7 +154,9 @@ class _Types:
                 yield problem
             elif given and each.type and not _accepts(given, each.type):
                 yield Problem(
-                    path, f"it is a {each.type}, and {_words(each)} is a {given}", "bind another, or correct the type"
+                    path,
+                    f"it is to be of type {each.type}, and {_words(each)} is of type {given}",
+                    "bind another, or correct the type",
                 )
             elif each.value is not None and (wrong := ports.fault(each.value, each.type or ports.type_of(each.value))):
                 yield Problem(f"{path}.value", wrong, "correct it")
@@ -188,7 +190,7 @@ class _Types:
         if problem:
             yield problem
         elif given and given != "json" and not given.startswith(ITEMS):
-            yield Problem(path, f"its source is a {given}", "name one of type json that holds a list")
+            yield Problem(path, f"its source is of type {given}", "name one of type json that holds a list")
         elif given and given.removeprefix(ITEMS) not in VALUE_TYPES:
             yield Problem(
                 path, "items are values, not folders", "take all folders as one input of a step without foreach"

@@ -171,7 +171,8 @@ def _register(turn: Turn, step: Step, inputs: Inputs) -> None:
         output = Output(name="version", value=version["metadata"]["name"])
         return turn.set(step.name, "Succeeded", outputs=[output], start_time=turn.now, end_time=turn.now)
     assert step.register_ is not None
-    maker = turn.frozen.step(graph.source(step.inputs[0].from_ or "")[0])
+    source = next(each.from_ for each in step.inputs if each.name == "model")
+    maker = turn.frozen.step(graph.source(source or "")[0])
     record = stepchildren.modelversion(
         turn.run, step, inputs.folders["model"], maker, turn.records[maker.name],
         next_number(known, step.register_.model), turn.observed.settings,

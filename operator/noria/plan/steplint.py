@@ -23,10 +23,12 @@ def variable(name: str) -> str:
 def inside(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
     """The step's faults; `types` are those of its inputs, as far as known."""
     if step.when and all(each.name in types for each in step.inputs):
-        values = {name: "json" if type.startswith(ITEMS) else type for name, type in types.items() if _is_value(type)}
+        items = {each.name for each in step.inputs if each.item}  # it is asked once, before the items
+        seen = {name: type for name, type in types.items() if _is_value(type) and name not in items}
+        values = {name: "json" if type.startswith(ITEMS) else type for name, type in seen.items()}
         if wrong := when.fault(step.when, values, step.on_exit):
-            seen = ", ".join(when.variable(name) for name in sorted(values)) or "no inputs"
-            yield ".when", wrong, f"correct it; it sees {seen}" + (" and run" if step.on_exit else "")
+            known = ", ".join(when.variable(name) for name in sorted(values)) or "no inputs"
+            yield ".when", wrong, f"correct it; it sees {known}" + (" and run" if step.on_exit else "")
     twice = [name for name, count in Counter(variable(each.name) for each in step.inputs).items() if count > 1]
     for name in twice:
         yield ".inputs", f"two of them would be the variable {name}", "rename one"
@@ -39,7 +41,7 @@ def inside(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
     if step.approve:
         for name, type in types.items():
             if not _is_value(type):
-                yield f".inputs[{name}]", f"it is a {type}", "an approval takes values alone"
+                yield f".inputs[{name}]", f"it is of type {type}", "an approval takes values alone"
 
 
 def _is_value(type: str) -> bool:
@@ -82,10 +84,10 @@ def _train(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
 
 
 def _register(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
-    names = [each.name for each in step.inputs]
-    if names != ["model"]:
-        yield ".inputs", "register takes exactly one input, model", "bind it to an output of type model"
+    model = next((each for each in step.inputs if each.name == "model"), None)
+    if model is None:
+        yield ".inputs", "register takes the input model", "bind it to an output of type model"
     elif "model" in types and types["model"] not in ("model", "directory"):
-        yield ".inputs[model]", f"it is a {types['model']}", "bind an output of type model"
-    elif step.inputs[0].uri:
-        yield ".inputs[model].uri", "what lies there has no digest", "register what a step has made"
+        yield ".inputs[model]", f"it is of type {types['model']}", "bind an output of type model"
+    elif model.from_ is None:
+        yield ".inputs[model]", "what lies there has no digest", "register what a step has made"

@@ -1,0 +1,123 @@
+"""What is told of a pipeline before anything runs, with the path of each fault; the same by `noria lint`."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import step
+
+from noria.__main__ import main
+from noria.plan.lintfile import faults
+
+ROOT = Path(__file__).parents[2]
+TRAIN = {"recipe": {"name": "classifier"}}
+COMPONENT = {
+    "kind": "Component",
+    "metadata": {"name": "c"},
+    "spec": {
+        "inputs": [{"name": "rows", "type": "integer"}, {"name": "data", "type": "dataset"}],
+        "outputs": [{"name": "out", "type": "metrics"}],
+        "run": {"image": "x"},
+    },
+}
+
+
+def pipeline(*steps: Any, **spec: Any) -> dict[str, Any]:
+    return {"kind": "Pipeline", "metadata": {"name": "p"}, "spec": {"steps": list(steps), **spec}}
+
+
+def bound(name: str, **source: Any) -> dict[str, Any]:
+    return step("b") | {"inputs": [{"name": name, **source}]}
+
+
+A = step("a", gives="rows:integer data:dataset words:json score:number")
+CASES: dict[str, tuple[list[Any], str]] = {
+    "unknown step": ([A, step("b", "x=aa.rows")], "steps[b].inputs[x].from: aa is no step; did you mean a?"),
+    "unknown port": ([A, step("b", "x=a.row")], "steps[b].inputs[x].from: row is no output of step a; did you mean rows?"),
+    "unknown after": ([A, step("b", after=["c"])], "steps[b].after[c]: c is no step"),
+    "cycle": (
+        [step("a", "x=c.o", gives="o:json"), step("b", "x=a.o", gives="o:json"), step("c", after=["b"], gives="o:json")],
+        "it needs itself: a -> b -> c -> a",
+    ),
+    "itself": ([step("a", after=["a"])], "it needs itself: a -> a"),
+    "wrong type": ([A, bound("x", **{"from": "a.data", "type": "integer"})], "it is to be of type integer, and a.data is of type dataset"),
+    "integer is a number": ([A, bound("x", **{"from": "a.rows", "type": "number"})], ""),
+    "number is no integer": ([A, bound("x", **{"from": "a.score", "type": "integer"})], "it is to be of type integer, and a.score is of type number"),
+    "any folder is a directory": ([A, bound("x", **{"from": "a.data", "type": "directory"})], ""),
+    "no source": ([bound("x", type="json")], "set exactly one of from, parameter, value, uri and item"),
+    "unknown parameter": ([bound("x", parameter="p")], "steps[b].inputs[x].parameter: p is no parameter of the pipeline"),
+    "value of another type": ([bound("x", value="a", type="integer")], "it is to be of type integer, and what is given is of type string"),
+    "large value": ([bound("x", value="a" * 2000)], "steps[b].inputs[x].value: it has 2002 bytes"),
+    "uri above": ([bound("x", uri="pvc://c/../d")], "steps[b].inputs[x].uri: it must not contain '..'"),
+    "item without foreach": ([bound("x", item=True)], "the step has no foreach"),
+    "foreach over a number": ([A, step("b", foreach={"from": "a.rows"})], "steps[b].foreach: its source is of type integer"),
+    "foreach without a list": ([step("b", foreach={})], "set exactly one of items, parameter and from"),
+    "when of another type": ([A, step("b", "x=a.rows", when="inputs.x == 'a'")], "steps[b].when: 1:10: found no matching overload"),
+    "when of what it does not see": ([A, step("b", when="inputs.x > 1")], "undeclared reference to 'inputs.x'"),
+    "when of an item": (
+        [step("b", when="inputs.x > 1", foreach={"items": [1, 2]}) | {"inputs": [{"name": "x", "item": True}]}],
+        "undeclared reference to 'inputs.x'",
+    ),
+    "when that is no condition": ([A, step("b", "x=a.rows", when="inputs.x + 1")], "it gives INT, not true or false"),
+    "when of json": ([A, step("b", "x=a.words", when="inputs.x.f.all(each, each > 1)")], ""),
+    "needs an exit": ([step("a", onExit=True), step("b", after=["a"]), step("c")], "steps[b]: a has onExit"),
+    "exits alone": ([step("a", onExit=True)], "steps: all of them have onExit"),
+    "a training that cannot be": ([step("t", train={})], "steps[t].train: set exactly one of recipe and image"),
+    "a training's variable": (
+        [step("t", train={"image": "x", "env": [{"name": "NORIA_X", "value": "1"}]})],
+        "steps[t].train.env[NORIA_X]: names that start with NORIA_ or PET_ are set by Noria",
+    ),
+    "a training that is suspended": ([step("t", train=TRAIN | {"suspend": True})], "suspend and ttlSecondsAfterFinished are the run's"),
+    "a list of folders to train on": (
+        [step("a", foreach={"items": [1]}, gives="d:dataset"), step("t", "d=a.d", train=TRAIN)],
+        "steps[t].inputs[d]: a training takes one folder an input",
+    ),
+    "registering data": ([A, step("r", "model=a.data", register={"model": "m"})], "steps[r].inputs[model]: it is of type dataset"),
+    "registering nothing": ([A, step("r", register={"model": "m"})], "register takes the input model"),
+    "approving a folder": ([A, step("k", "d=a.data", approve={})], "steps[k].inputs[d]: it is of type dataset"),
+    "an output of nothing": ([A], "outputs[x].from: y is no output of step a"),
+    "no such component": ([step("b", component="d")], "steps[b].component: there is no Component d; create it, or name one of: c"),
+    "an input that a component lacks": (
+        [A, step("b", "rows=a.rows", "data=a.data", "more=a.rows", component="c")],
+        "steps[b].inputs[more]: more is no input of Component c",
+    ),
+    "an input that a component needs": ([A, step("b", "data=a.data", component="c")], "steps[b].inputs[rows]: Component c needs it (integer)"),
+    "a component's type": ([A, step("b", "rows=a.score", "data=a.data", component="c")], "it is to be of type integer, and a.score is of type number"),
+    "a component's output": ([A, step("b", "rows=a.rows", "data=a.data", component="c"), step("d", "m=b.out")], ""),
+    "two inputs of one variable": ([A, step("b", "a-x=a.rows", "A-X=a.rows")], "two of them would be the variable A_X"),
+    "a file that is none": ([step("a", run={"image": "x", "code": {"../x": ""}})], "steps[a].run.code[../x]: it is no plain file name"),
+    "no such field": ([step("a", retries=3)], "spec.steps[a].retries: there is no such field"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_faults_are_told_with_their_path_and_the_remedy(case: str) -> None:
+    steps, sentence = CASES[case]
+    outputs = {"outputs": [{"name": "x", "from": "a.y"}]} if case == "an output of nothing" else {}
+    found = list(faults([COMPONENT, pipeline(*steps, **outputs)]))
+    assert any(sentence in each for each in found) if sentence else not found, found
+
+
+def test_what_the_project_shows_has_no_faults() -> None:
+    design = (ROOT / "docs/pipelines.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    for text in (design, (ROOT / "examples/pipeline/digits.yaml").read_text()):
+        assert list(faults(yaml.safe_load_all(text))) == []
+
+
+def test_the_command_says_so_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(yaml.safe_dump(pipeline(A)))
+    run = {"kind": "PipelineRun", "metadata": {"name": "r"}, "spec": {"inline": {"steps": [step("b", "x=a.rows")]}}}
+    bad.write_text(yaml.safe_dump(run))
+    assert main(["lint", str(good)]) == 0
+    assert main(["lint", str(good), str(bad)]) == 1
+    assert "PipelineRun r: spec.inline.steps[b].inputs[x].from: a is no step" in capsys.readouterr().out
+
+
+def test_the_picture_has_every_step_and_arrow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(pipeline(A, step("b-c", "x=a.rows"), step("end", after=["b-c"], onExit=True))))
+    assert main(["graph", str(file)]) == 0
+    drawn = capsys.readouterr().out.splitlines()
+    assert {'  s_b_c["b-c"]', '  s_end(["end"])', "  s_a -->|rows| s_b_c", "  s_b_c -.-> s_end"} <= set(drawn)
