@@ -78,7 +78,7 @@ def _run(config: Path, port: int, alerts_token: Path | None) -> int:
 
 
 def _lint(files: list[TextIO]) -> int:
-    from noria.plan.lintfile import faults
+    from noria.plan.pipelines.files import faults
 
     found = 0
     try:
@@ -97,8 +97,8 @@ def _lint(files: list[TextIO]) -> int:
 
 def _graph(file: TextIO) -> int:
     from noria.api import Pipeline, PipelineRun
-    from noria.plan.frozen import unpack
-    from noria.plan.picture import mermaid
+    from noria.plan.pipelines.frozen import unpack
+    from noria.plan.pipelines.picture import mermaid
 
     try:
         with file:

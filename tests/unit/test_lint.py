@@ -8,7 +8,7 @@ import yaml
 from runs import step
 
 from noria.__main__ import main
-from noria.plan.lintfile import faults
+from noria.plan.pipelines.files import faults
 
 ROOT = Path(__file__).parents[2]
 TRAIN = {"recipe": {"name": "classifier"}}

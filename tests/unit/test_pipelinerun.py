@@ -172,6 +172,13 @@ def test_an_output_of_the_wrong_type_or_too_large_fails_the_step_with_its_name()
         assert world.verdict() == ("False", "InvalidOutputs") and "output x" in world.step("a")["message"]
 
 
+def test_a_message_that_went_with_its_pod_is_waited_for_and_then_made_again() -> None:
+    world = World(inline(step("a", gives="x:integer"))).settle().succeed("a", look=False)
+    world.pods.clear()
+    assert world.settle().states() == {"a": "Running"} and world.wait == 60
+    assert world.later(61).step("a")["attempt"] == 2 and "failures" not in world.step("a")
+
+
 def pipeline(*steps: Any, **fields: Any) -> dict[str, Any]:
     return {"kind": "Pipeline", "metadata": {"name": "p"}, "spec": {"steps": list(steps), **fields}}
 

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 from noria.api.pipeline import Component, Pipeline, PipelineSpec
 from noria.api.pipelinerun import PipelineRun, PipelineRunStatus, StepStatus
-from noria.plan import causes, lint
-from noria.plan.advance import advance, enforce
-from noria.plan.approvals import APPROVAL, done, refused
+from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
-from noria.plan.frozen import Frozen, freeze, pack, unpack
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.runturn import ENDED, Turn, versions
-from noria.plan.stepinputs import pipeline_outputs
+from noria.plan.pipelines import lint
+from noria.plan.pipelines.advance import advance, enforce
+from noria.plan.pipelines.approvals import APPROVAL, done, refused
+from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
+from noria.plan.pipelines.inputs import pipeline_outputs
+from noria.plan.pipelines.turn import ENDED, Turn, versions
 
 NAMED = 3
 """How many steps that run, or faults, are named."""

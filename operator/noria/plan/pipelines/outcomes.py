@@ -10,14 +10,18 @@ from noria.api.pipelinerun import Output, PipelineRun, StepStatus
 from noria.api.ports import VALUE_TYPES
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJobStatus
-from noria.plan import causes, ports, stepjob
+from noria.plan import causes
 from noria.plan.attempts import job_condition
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
+from noria.plan.manifests import moment
+from noria.plan.pipelines import jobs, ports
 from noria.plan.training import AGENT, MAIN
 
 MESSAGE_LIMIT = 512
 """Characters of a step's message that the status keeps; 500 steps must fit an object of 1 MiB."""
+LOST_SECONDS = 60
+"""A Job that completed so long ago and whose pod is not known has lost its message."""
 STOPPED = "it was stopped; the next attempt follows when the run goes on"
 FAILURE_BACKOFF_CAP, DISRUPTION_BACKOFF_CAP = 600, 300
 
@@ -39,7 +43,7 @@ def of_job(
     """The record of an attempt that runs, with what its Job says: as it is, Succeeded, or Waiting for the next attempt."""
     if complete := job_condition(live, "Complete"):
         end = live.get("status", {}).get("completionTime") or complete["lastTransitionTime"]
-        return _completed(run, step, item, record, pods, end)
+        return _completed(run, step, item, record, pods, end, now)
     if live["spec"].get("suspend"):
         return ended(record, now, "Suspended", STOPPED, counted=None)
     failed = job_condition(live, "FailureTarget") or job_condition(live, "Failed")
@@ -92,14 +96,16 @@ def exit_code(pods: Sequence[Manifest]) -> int | None:
 
 
 def _completed(
-    run: PipelineRun, step: Step, item: int | None, record: StepStatus, pods: Sequence[Manifest], end: str
+    run: PipelineRun, step: Step, item: int | None, record: StepStatus, pods: Sequence[Manifest], end: str, now: str
 ) -> StepStatus:
     done = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "disruptions": None}
-    if not stepjob.told(step):
+    if not jobs.told(step):
         return record.model_copy(update=done | {"image": _image(pods)})
     said = [causes.terminated(pod, AGENT) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"]
     message = next((each["message"] for each in said if each and each.get("message")), None)
-    if message is None and any(not causes.over(pod) for pod in pods):
+    if message is None and (
+        any(not causes.over(pod) for pod in pods) or (not pods and _since(end, now) < LOST_SECONDS)
+    ):
         return record  # the Job's news came before its pod's
     if message is None:
         return ended(record, end, "OutputsLost", "it completed, but its pod went with what it gave", counted=False)
@@ -142,8 +148,12 @@ def _read(
 def _output(run: PipelineRun, step: Step, item: int | None, attempt: int, port: str, type: str, told: Any) -> Output:
     if type in VALUE_TYPES:
         return Output(name=port, value=told["value"])
-    uri = stepjob.artifact_uri(run, step, item, attempt, port)
+    uri = jobs.artifact_uri(run, step, item, attempt, port)
     return Output(name=port, uri=uri, digest=str(told["digest"]), format=told.get("format"))
+
+
+def _since(end: str, now: str) -> float:
+    return (moment(now) - moment(end)).total_seconds()
 
 
 def _image(pods: Sequence[Manifest]) -> str | None:

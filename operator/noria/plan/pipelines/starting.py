@@ -2,12 +2,13 @@
 
 from noria.api.pipelinerun import Output, StepState, StepStatus
 from noria.api.step import Step
-from noria.plan import approvals, causes, graph, stepchildren, stepjob, stepoutcome, when
-from noria.plan.approvals import APPROVAL, APPROVE, REJECT
+from noria.plan import causes
 from noria.plan.manifests import moment
 from noria.plan.modelversion import fault, next_number
-from noria.plan.runturn import ENDED, Turn, versions
-from noria.plan.stepinputs import Inputs, Unfit, items, resolve
+from noria.plan.pipelines import approvals, children, graph, jobs, outcomes, when
+from noria.plan.pipelines.approvals import APPROVAL, APPROVE, REJECT
+from noria.plan.pipelines.inputs import Inputs, Unfit, items, resolve
+from noria.plan.pipelines.turn import ENDED, Turn, versions
 
 UPSTREAM_FAILED = "UpstreamFailed"
 
@@ -120,9 +121,9 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None) -> None:
     state = turn.outcome() if step.on_exit else None
     settings = turn.observed.settings
     child = (
-        stepchildren.trainingjob(turn.run, step, item, inputs)
+        children.trainingjob(turn.run, step, item, inputs)
         if step.train
-        else stepjob.job(turn.run, step, item, attempt, inputs, state, settings)
+        else jobs.job(turn.run, step, item, attempt, inputs, state, settings)
     )
     job = child["metadata"]["name"]
     if job not in turn.live:
@@ -133,7 +134,7 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None) -> None:
 
 def _again(turn: Turn, step: Step, record: StepStatus) -> bool:
     """Whether the next attempt may begin: its time has come, and the pods of the one before are gone."""
-    wait = (moment(record.end_time or turn.now) - turn.observed.now).total_seconds() + stepoutcome.backoff(step, record)
+    wait = (moment(record.end_time or turn.now) - turn.observed.now).total_seconds() + outcomes.backoff(step, record)
     if wait > 0:
         turn.waits.append(wait)
         return False
@@ -167,13 +168,13 @@ def _approval(turn: Turn, step: Step, record: StepStatus) -> None:
 
 def _register(turn: Turn, step: Step, inputs: Inputs) -> None:
     known = turn.observed.related.get(versions(turn.run), ())
-    if version := stepchildren.registered(known, turn.run, step):
+    if version := children.registered(known, turn.run, step):
         output = Output(name="version", value=version["metadata"]["name"])
         return turn.set(step.name, "Succeeded", outputs=[output], start_time=turn.now, end_time=turn.now)
     assert step.register_ is not None
     source = next(each.from_ for each in step.inputs if each.name == "model")
     maker = turn.frozen.step(graph.source(source or "")[0])
-    record = stepchildren.modelversion(
+    record = children.modelversion(
         turn.run, step, inputs.folders["model"], maker, turn.records[maker.name],
         next_number(known, step.register_.model), turn.observed.settings,
     )  # fmt: skip

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from noria.api import Component, Pipeline, PipelineRun
 from noria.api.meta import Resource
 from noria.api.pipeline import PipelineSpec
-from noria.plan import lint, rules
 from noria.plan.contract import Manifest
+from noria.plan.pipelines import lint, rules
 
 KINDS: dict[str, type[Resource]] = {each.kind(): each for each in (Component, Pipeline, PipelineRun)}
 

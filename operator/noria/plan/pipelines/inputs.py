@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from noria.api.pipelinerun import Output, StepStatus
 from noria.api.ports import VALUE_TYPES, Binding
 from noria.api.step import MAX_ITEMS, Step
-from noria.plan import graph, ports
-from noria.plan.frozen import Frozen, outputs
+from noria.plan.pipelines import graph, ports
+from noria.plan.pipelines.frozen import Frozen, outputs
 
 Records = Mapping[str, StepStatus]
 """Steps by name, and items of foreach as `step[number]`."""

@@ -18,9 +18,9 @@ from noria.plan.manifests import (
     placement,
     resources,
 )
-from noria.plan.ports import text
-from noria.plan.stepinputs import Inputs
-from noria.plan.steplint import variable
+from noria.plan.pipelines.inputs import Inputs
+from noria.plan.pipelines.ports import text
+from noria.plan.pipelines.steps import variable
 from noria.plan.training import AGENT, AGENT_RESOURCES, ATTEMPT, MAIN, NODE_LOSS_TOLERATIONS, ROLE, folder_name
 
 RUNS = "runs"

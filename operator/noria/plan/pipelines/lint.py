@@ -8,9 +8,9 @@ from noria.api.pipeline import Component, PipelineSpec
 from noria.api.pipelinerun import Given
 from noria.api.ports import VALUE_TYPES, Binding
 from noria.api.step import Step
-from noria.plan import graph, ports
-from noria.plan.frozen import outputs, resolved
-from noria.plan.steplint import ITEMS, inside
+from noria.plan.pipelines import graph, ports
+from noria.plan.pipelines.frozen import outputs, resolved
+from noria.plan.pipelines.steps import ITEMS, inside
 
 
 class Problem(NamedTuple):

@@ -11,8 +11,8 @@ from noria.api.meta import Model
 from noria.api.pipeline import Component, PipelineOutput, PipelineSpec
 from noria.api.ports import Binding
 from noria.api.step import Step
-from noria.plan import graph
 from noria.plan.manifests import canonical
+from noria.plan.pipelines import graph
 
 
 class Frozen(Model):

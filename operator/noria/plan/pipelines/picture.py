@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from noria.api.pipelinerun import StepStatus
 from noria.api.step import Step
-from noria.plan import graph
+from noria.plan.pipelines import graph
 
 COLOURS = {
     "Pending": "#eeeeee",

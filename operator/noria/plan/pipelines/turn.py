@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from noria.api.pipelinerun import PipelineRun, StepState, StepStatus
 from noria.api.step import Step
-from noria.plan import stepoutcome
 from noria.plan.contract import Manifest, Observed, Selector
-from noria.plan.frozen import Frozen
 from noria.plan.manifests import rfc3339
-from noria.plan.stepinputs import item_name
+from noria.plan.pipelines import outcomes
+from noria.plan.pipelines.frozen import Frozen
+from noria.plan.pipelines.inputs import item_name
 
 ENDED: frozenset[StepState] = frozenset({"Succeeded", "Skipped", "Failed"})
 
@@ -82,7 +82,7 @@ class Turn:
         self, name: str, state: StepState, cause: str | None = None, message: str | None = None, **rest: object
     ) -> None:
         """Changes a record."""
-        update = {"state": state, "cause": cause, "message": message and stepoutcome.shortened(message)} | rest
+        update = {"state": state, "cause": cause, "message": message and outcomes.shortened(message)} | rest
         self.records[name] = self.records[name].model_copy(update=update)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from noria.api.ports import VALUE_TYPES
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJob
-from noria.plan import rules, when
+from noria.plan.pipelines import rules, when
 
 ITEMS = "list of "
 """What a step with foreach gives of a port: all of its outputs in order."""

@@ -6,13 +6,13 @@ the record says runs and is not there is made (again) under the same name. So a 
 
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJobStatus
-from noria.plan import stepoutcome
 from noria.plan.attempts import job_condition
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import moment, pinned
-from noria.plan.runturn import ENDED, Turn
-from noria.plan.starting import start
+from noria.plan.pipelines import outcomes
+from noria.plan.pipelines.starting import start
+from noria.plan.pipelines.turn import ENDED, Turn
 
 
 def advance(turn: Turn) -> None:
@@ -32,15 +32,17 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
     if record.state != "Running" or live is None:
         return
     if step.train:
-        turn.records[name] = stepoutcome.of_training(step, record, live, turn.now)
+        turn.records[name] = outcomes.of_training(step, record, live, turn.now)
     else:
         pods = turn.pods.get(record.job or "", [])
-        after = stepoutcome.of_job(turn.run, step, item, record, live, pods, turn.now)
-        if after.state == "Waiting" and stepoutcome.hopeless(step, after, stepoutcome.exit_code(pods)):
+        after = outcomes.of_job(turn.run, step, item, record, live, pods, turn.now)
+        if after.state == "Waiting" and outcomes.hopeless(step, after, outcomes.exit_code(pods)):
             after = after.model_copy(update={"state": "Failed"})
         turn.records[name] = after
+        if after.state == "Running" and job_condition(live, "Complete"):
+            turn.waits.append(outcomes.LOST_SECONDS)
     if turn.records[name].state == "Running" and turn.run.spec.suspend:
-        turn.records[name] = stepoutcome.ended(record, turn.now, "Suspended", stepoutcome.STOPPED, counted=None)
+        turn.records[name] = outcomes.ended(record, turn.now, "Suspended", outcomes.STOPPED, counted=None)
 
 
 def _stop(turn: Turn) -> None:

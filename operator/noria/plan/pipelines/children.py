@@ -7,13 +7,13 @@ from noria.api.pipelinerun import PipelineRun, StepStatus
 from noria.api.pod import EnvVar
 from noria.api.step import Step
 from noria.api.trainingjob import Input
-from noria.plan import ports
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import MANAGED_BY, child
 from noria.plan.modelversion import MODEL
-from noria.plan.stepinputs import Folder, Inputs
-from noria.plan.stepjob import child_name, labels
-from noria.plan.steplint import variable
+from noria.plan.pipelines import ports
+from noria.plan.pipelines.inputs import Folder, Inputs
+from noria.plan.pipelines.jobs import child_name, labels
+from noria.plan.pipelines.steps import variable
 
 RUN_UID, RUN_STEP = "noria.dev/pipeline-run-uid", "noria.dev/step"
 
