@@ -168,3 +168,93 @@ def test_who_may_approve_and_whose_secrets_a_pipeline_may_name(kubectl: Any, pol
     assert "runner may not approve" in annotate("runner", "noria.dev/approve=ask", "noria.dev/by=runner").stderr
     assert annotate("approver", "noria.dev/approve=ask", "noria.dev/by=approver").returncode == 0
     assert "not done with yet" in annotate("runner", "noria.dev/by=runner", "--overwrite").stderr
+
+
+def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
+    control_plane: Any, kubectl: Any, namespace: str, start: Any, eventually: Any
+) -> None:
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+    training = {"recipe": {"name": "sklearn"}}
+    bound = [{"name": "x", "from": "a.x"}]
+    steps = [
+        {"name": "a", "run": RUN | {"code": {"a.py": "1"}}, "outputs": [{"name": "x", "type": "integer"}]},
+        {"name": "b", "run": RUN, "inputs": bound},
+        {"name": "t", "train": training, "inputs": bound},
+    ]
+    for each in (pipeline(*steps), written("PipelineRun", "r", pipeline="p")):
+        each["metadata"]["namespace"] = namespace
+        assert kubectl("apply", "-f", "-", stdin=json.dumps(each)).returncode == 0
+
+    def read(*what: str) -> Any:
+        ran = kubectl("get", "-n", namespace, *what, "-o", "json")
+        return json.loads(ran.stdout) if ran.returncode == 0 else None
+
+    def jobs(*steps: str) -> Any:
+        found = {each["metadata"]["labels"].get("noria.dev/step"): each for each in read("jobs")["items"]}
+        return found if set(steps) <= found.keys() else None
+
+    complete(kubectl, namespace, eventually(lambda: jobs("a"))["a"], {"outputs": {"x": {"value": 7}}, "inputs": {}})
+    job = eventually(lambda: jobs("b"))["b"]
+    env = {each["name"]: each["value"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["NORIA_INPUT_X"] == "7"
+    shown = eventually(lambda: (text := kubectl("get", "nrun", "-n", namespace).stdout) and "1/3" in text and text)
+    assert "b, t" in shown
+    kubectl("patch", "nrun", "r", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
+    eventually(lambda: jobs()["b"]["spec"].get("suspend"))
+    eventually(lambda: all(each["spec"].get("suspend") for each in read("trainingjobs")["items"]))
+    kubectl("patch", "nrun", "r", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"suspend": False}}))
+    eventually(lambda: [each for each in read("trainingjobs")["items"] if not each["spec"].get("suspend")])
+    eventually(
+        lambda: (
+            len([each for each in read("jobs")["items"] if each["metadata"]["labels"].get("noria.dev/step") == "b"])
+            == 2
+        )
+    )
+    kubectl("patch", "nrun", "r", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"cancel": True}}))
+    run = eventually(lambda: (found := read("nrun", "r")) and found["status"].get("completionTime") and found)
+    assert run["status"]["conditions"][0]["reason"] == "Cancelled"
+    assert all(
+        each["spec"].get("suspend")
+        for each in read("jobs")["items"]
+        if each["metadata"]["labels"]["noria.dev/step"] == "b"
+    )
+    writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
+    assert len(writes) == len(set(writes)) + 2, f"each Job is written once, and two once more to stop them: {writes}"
+
+
+def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest) -> None:
+    """The kubelet and the Job controller: the pod ends well, and the agent has told `message`."""
+    name = job["metadata"]["name"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    container = {"name": "main", "image": "x"}
+    agent = {"name": "agent", "image": "x", "restartPolicy": "Always"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
+        "spec": {"containers": [container], "initContainers": [agent]},
+    }
+    if not kubectl("get", "serviceaccount", "default", "-n", namespace).stdout:
+        kubectl("create", "serviceaccount", "default", "-n", namespace)
+    assert (made := kubectl("create", "-f", "-", stdin=json.dumps(pod))).returncode == 0, made.stderr
+    ended = {"image": "x", "imageID": "x", "ready": False, "restartCount": 0}
+    over = {"terminated": {"exitCode": 0, "message": json.dumps(message)}}
+    status = {
+        "phase": "Succeeded",
+        "containerStatuses": [ended | {"name": "main", "state": {"terminated": {"exitCode": 0}}}],
+        "initContainerStatuses": [ended | {"name": "agent", "state": over}],
+    }
+    patch(kubectl, namespace, "pod", name, status)
+    now = "2026-11-24T12:00:00Z"
+    held = [{"type": each, "status": "True", "lastTransitionTime": now} for each in ("SuccessCriteriaMet", "Complete")]
+    patch(
+        kubectl, namespace, "job", name, {"conditions": held, "startTime": now, "completionTime": now, "succeeded": 1}
+    )
+
+
+def patch(kubectl: Any, namespace: str, kind: str, name: str, status: Manifest) -> None:
+    told = json.dumps({"status": status})
+    ran = kubectl("patch", kind, name, "-n", namespace, "--subresource=status", "--type=merge", "-p", told)
+    assert ran.returncode == 0, ran.stderr
