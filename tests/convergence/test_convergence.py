@@ -75,7 +75,7 @@ def succeed(server: Any) -> None:
     for ref, job in list(server.objects.items()):
         if ref.kind != "Job" or job.get("status", {}).get("conditions") or job["spec"].get("suspend"):
             continue
-        message = {"digest": "sha256:" + "b" * 64, "files": 1, "bytes": 5, "format": "onnx"}
+        message = {"digest": "sha256:" + "b" * 64, "files": 1, "bytes": 5, "format": "onnx", "wrong": []}
         now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now}
         pod = {
@@ -269,3 +269,18 @@ def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: 
     writes = check(pipeline_run(case_type), late)
     made = [each for each in writes if each.startswith(("apply Job", "create ModelVersion"))]
     assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1, made
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operator_dies(
+    late: bool, case_type: Any
+) -> None:
+    case = pipeline_run(case_type)
+    before = case.serve()
+    case.run(before)
+    (earlier,) = (each for ref, each in before.objects.items() if ref.kind == "PipelineRun")
+    (pipeline, run) = case.objects
+    metadata = {"name": "again", "namespace": "vision"}
+    case.objects = [pipeline, earlier, run | {"metadata": metadata}]
+    made = [each for each in check(case, late) if each.startswith(("apply Job", "apply TrainingJob"))]
+    assert len(made) == 2 and made[0].startswith("apply Job again-look-1"), "one look, and the step with onExit"

@@ -91,7 +91,7 @@ class World:
         return {
             named(each): each
             for each in self.live.values()
-            if each["kind"] in ("Job", "TrainingJob") and "status" not in each and not each["spec"].get("suspend")
+            if named(each) and "status" not in each and not each["spec"].get("suspend")
         }
 
     def succeed(self, name: str, outputs: Manifest | None = None, look: bool = True) -> "World":
@@ -110,6 +110,27 @@ class World:
         self._pod(live, 0, message)
         live["status"] = {"conditions": [self.condition("Complete")], "completionTime": rfc3339(self.now)}
         return self.settle() if look else self
+
+    def look_job(self) -> Manifest | None:
+        """The Job that looks whether what earlier runs made is still there."""
+        found = [
+            each for each in self.live.values() if each["kind"] == "Job" and named(each) == "" and "status" not in each
+        ]
+        return found[0] if found else None
+
+    def looked(self, *changed: str) -> "World":
+        """The look ends; the folders whose path holds one of `changed` are not as they were."""
+        job = self.look_job()
+        assert job is not None
+        order = json.loads(job["spec"]["template"]["metadata"]["annotations"]["noria.dev/look"])
+        checks = [check["path"] for each in order["steps"] for check in each["checks"]]
+        wrong = [place for place, path in enumerate(checks) if any(part in path for part in changed)]
+        self._pod(job, 0, None)
+        ended = {"exitCode": 0, "message": json.dumps({"wrong": wrong})}
+        pod = self.pods[job["metadata"]["name"]]["status"]
+        pod["containerStatuses"] = [{"name": "agent", "state": {"terminated": ended}}]
+        job["status"] = {"conditions": [self.condition("Complete")], "completionTime": rfc3339(self.now)}
+        return self.settle()
 
     def fail(self, name: str, code: int = 1, look: bool = True, **condition: str) -> "World":
         """The Job of a step fails with an exit code."""
@@ -162,7 +183,7 @@ def named(child: Manifest) -> str:
     """The step, or step[item], that a child was made for."""
     labels = child["metadata"]["labels"]
     item = labels.get("noria.dev/item")
-    return str(labels["noria.dev/step"]) + (f"[{item}]" if item else "")
+    return str(labels.get("noria.dev/step", "")) + (f"[{item}]" if item else "")
 
 
 def made_up(type: str, value: Any) -> Manifest:
@@ -184,3 +205,11 @@ def step(name: str, *inputs: str, gives: str = "", **fields: Any) -> Manifest:
 def inline(*steps: Manifest, **fields: Any) -> Manifest:
     """A run's spec with a pipeline of its own."""
     return {"inline": {"steps": list(steps), **fields}}
+
+
+def ended(world: World, name: str) -> Manifest:
+    """The run of a world that has ended, as an earlier one for another."""
+    assert "completionTime" in world.status, world.status
+    metadata = {"name": name, "namespace": "n", "uid": f"uid-of-{name}"}
+    kind = {"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun"}
+    return {**kind, "metadata": metadata, "spec": world.spec, "status": world.status}

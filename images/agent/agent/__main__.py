@@ -1,5 +1,5 @@
 """Command line of the agent: `watch` beside a training, `publish` when its message was lost, `sweep` for the artifact claim,
-`digest` for data that an Endpoint watches, `step` beside a step of a pipeline."""
+`digest` for data that an Endpoint watches, `step` beside a step of a pipeline, `verify` for what an earlier run made."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ from agent.probe import probe
 from agent.step import accompany
 from agent.step import read_order as read_step
 from agent.sweep import read_order, sweep
+from agent.verify import verify
 from agent.watch import publish_once, stop_on_signals, watch
 
 
@@ -18,7 +19,7 @@ def main() -> int:
     """Exit code 0 whenever a message was written, or none was due."""
     stopped = stop_on_signals()
     parser = argparse.ArgumentParser(prog="agent", description=__doc__)
-    parser.add_argument("mode", choices=("watch", "publish", "sweep", "digest", "step"))
+    parser.add_argument("mode", choices=("watch", "publish", "sweep", "digest", "step", "verify"))
     parser.add_argument("--port", type=int, default=PORT, help="where watch serves metrics (default %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
@@ -26,6 +27,8 @@ def main() -> int:
         sweep(read_order(), stopped)
     elif arguments.mode == "digest":
         probe()
+    elif arguments.mode == "verify":
+        verify()
     elif arguments.mode == "step":
         accompany(read_step(), stopped)
     elif arguments.mode == "publish":

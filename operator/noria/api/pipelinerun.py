@@ -8,7 +8,7 @@ from noria.api.meta import Column, Model, Resource, Status, map_list, rules
 from noria.api.pipeline import PipelineSpec
 from noria.api.ports import ObjectName, PortName, Value
 
-StepState = Literal["Pending", "Running", "Waiting", "Succeeded", "Skipped", "Failed"]
+StepState = Literal["Pending", "Running", "Waiting", "Succeeded", "Cached", "Skipped", "Failed"]
 
 
 class Given(Model):
@@ -67,13 +67,25 @@ class Output(Model):
     """Of a model: how to load it."""
 
 
+class CacheStatus(Model):
+    """What the cache said."""
+
+    result: Literal["Hit", "Miss"]
+    """Hit: what an earlier run made was taken."""
+    reason: str | None = None
+    """Why not: NoEarlierRun; StepChanged: what runs or what it takes; Expired: older than maxAgeSeconds; ArtifactChanged:
+    what it gave, or read from a uri, is gone or has another digest; NotVerified: nobody could look; OtherClaim."""
+    run: str | None = None
+    """The run that it was, or would have been, taken from."""
+
+
 class StepStatus(Model):
     """One step, or with [number] one item of a foreach."""
 
     name: str
     """The step's name."""
     state: StepState = "Pending"
-    """Succeeded: it gave its outputs. Skipped: it does not run in this run. Waiting: for `cause`."""
+    """Succeeded, Cached: it gave its outputs. Skipped: it does not run in this run. Waiting: for `cause`."""
     cause: str | None = None
     """Why, one word."""
     message: str | None = None
@@ -87,15 +99,19 @@ class StepStatus(Model):
     job: str | None = None
     """Name of the newest attempt's Job, or of the TrainingJob."""
     start_time: str | None = None
-    """When the newest attempt began."""
+    """When the newest attempt began; of a cached step the one that made what was taken."""
     end_time: str | None = None
     """When it ended."""
     read: dict[str, str] | None = None
     """Digests of the inputs that were given by uri."""
     image: str | None = None
     """The image as the kubelet ran it."""
+    key: str | None = None
+    """What the cache knows it by; absent if a digest is missing."""
     outputs: list[Output] | None = None
     """What it gave."""
+    cache: CacheStatus | None = None
+    """What the cache said."""
     count: int | None = None
     """Of a foreach: how many items."""
 
@@ -105,6 +121,10 @@ class PipelineRunStatus(Status):
 
     frozen: str | None = None
     """The pipeline, its components and parameters as they were when the run began: JSON, deflated, base64."""
+    sources: list[str] = []
+    """Earlier runs whose results may be taken, fixed when the run began."""
+    look: int | None = None
+    """Number of the newest look at what they made."""
     steps: Annotated[list[StepStatus], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
     """Every step in the order of the pipeline, items after their step."""
     progress: str | None = None

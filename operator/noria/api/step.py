@@ -73,6 +73,15 @@ class Foreach(Model):
     """How many may run at a time. Default 10."""
 
 
+class Cache(Model):
+    """Whether what an earlier run of the Pipeline made may be taken instead."""
+
+    enabled: bool = True
+    """False: it always runs. Default true."""
+    max_age_seconds: Annotated[int, Field(ge=0)] | None = None
+    """Seconds for which what was made may be taken; absent: any time."""
+
+
 class Step(Model):
     """One step. It runs when the steps whose outputs it takes, and those in `after`, have ended."""
 
@@ -121,6 +130,8 @@ class Step(Model):
     """What happens when its container fails. Absent: no failure is retried; disruptions are."""
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     """Seconds that one attempt, or the wait for an approval, may take; absent: any time."""
+    cache: Cache = Cache()
+    """Whether what an earlier run made may be taken instead; of run and train, and not of a step with onExit."""
 
 
 Steps = Annotated[list[Step], Field(min_length=1, max_length=500, json_schema_extra=map_list("name"))]

@@ -9,7 +9,7 @@ from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import lint
+from noria.plan.pipelines import cache, lint
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -26,10 +26,11 @@ def needs(run: PipelineRun, settings: Settings) -> Needs:
         return Needs()
     if run.status.frozen is None:
         named = (_pipeline(run),) if run.spec.pipeline else ()
-        return Needs(refs=named, selectors=(_components(run),))
+        return Needs(refs=named, selectors=(_components(run), *((cache.runs(run),) if named else ())))
     open_ones = {each.name for each in run.status.steps if each.state not in ENDED}
     registers = any(each.register_ and each.name in open_ones for each in unpack(run.status.frozen).steps)
-    return Needs(selectors=(versions(run),)) if registers else Needs()
+    earlier = tuple(cache.source(run, each) for each in run.status.sources)
+    return Needs(refs=earlier, selectors=(versions(run),) if registers else ())
 
 
 def _pipeline(run: PipelineRun) -> Ref:
@@ -55,6 +56,7 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
         update={
             "steps": steps,
             "stopped": turn.stopped,
+            "look": turn.look or None,
             "progress": f"{sum(each.state in ENDED for each in tops)}/{len(tops)}",
             "running": _named(each.name for each in tops if each.state not in (*ENDED, "Pending")),
             "outputs": pipeline_outputs(frozen, turn.records),
@@ -98,6 +100,7 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
     begun = run.status.model_copy(
         update={
             "frozen": pack(frozen),
+            "sources": cache.sources(run, observed.related.get(cache.runs(run), ())),
             "start_time": rfc3339(observed.now),
             "steps": [StepStatus(name=each.name) for each in frozen.steps],
             "progress": f"0/{len(frozen.steps)}",
@@ -127,6 +130,8 @@ def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
         asked = first.cause == APPROVAL
         follows = "" if asked else "\nThe next attempt follows."
         return APPROVAL if asked else "Retrying", f"step {first.name}: {first.message}{follows}"
+    if turn.wants_look and not running:
+        return "Verifying", f"{status.progress} steps ended; it is looked whether what earlier runs made is still there"
     return "Running", f"{status.progress} steps ended; {status.running or 'the next'} runs"
 
 

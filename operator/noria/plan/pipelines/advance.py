@@ -4,13 +4,16 @@ A step that is ready is made at once, under a name that run, step, item and atte
 the record says runs and is not there is made (again) under the same name. So a process that dies in between does nothing twice.
 """
 
+from collections.abc import Iterator
+
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJobStatus
 from noria.plan.attempts import job_condition
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import moment, pinned
-from noria.plan.pipelines import outcomes
+from noria.plan.pipelines import cache, outcomes
+from noria.plan.pipelines.inputs import resolve
 from noria.plan.pipelines.starting import start
 from noria.plan.pipelines.turn import ENDED, Turn
 
@@ -23,7 +26,18 @@ def advance(turn: Turn) -> None:
     _stop(turn)
     for step in turn.frozen.steps:
         start(turn, step)
+    if turn.wants_look:
+        cache.look(turn, _would_take(turn))
     enforce(turn)
+
+
+def _would_take(turn: Turn) -> Iterator[cache.Entry]:
+    """What would be taken from earlier runs if all of it is as it was."""
+    other = cache.pretended(turn)
+    for step in other.frozen.steps:
+        start(other, step)
+        yield from other.pretended or ()
+        other.pretended = []
 
 
 def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
@@ -41,6 +55,10 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
         turn.records[name] = after
         if after.state == "Running" and job_condition(live, "Complete"):
             turn.waits.append(outcomes.LOST_SECONDS)
+    if turn.records[name].state == "Succeeded" and not step.on_exit:
+        taken = turn.records[name]
+        known = cache.key(step, resolve(turn.frozen, step, turn.records, item), taken.read, turn.observed.settings)
+        turn.records[name] = taken.model_copy(update={"key": known})
     if turn.records[name].state == "Running" and turn.run.spec.suspend:
         turn.records[name] = outcomes.ended(record, turn.now, "Suspended", outcomes.STOPPED, counted=None)
 

@@ -5,7 +5,7 @@ from noria.api.step import Step
 from noria.plan import causes
 from noria.plan.manifests import moment
 from noria.plan.modelversion import fault, next_number
-from noria.plan.pipelines import approvals, children, graph, jobs, outcomes, when
+from noria.plan.pipelines import approvals, cache, children, graph, jobs, outcomes, when
 from noria.plan.pipelines.approvals import APPROVAL, APPROVE, REJECT
 from noria.plan.pipelines.inputs import Inputs, Unfit, items, resolve
 from noria.plan.pipelines.turn import ENDED, Turn, versions
@@ -84,10 +84,10 @@ def _fan_out(turn: Turn, step: Step) -> None:
     room = step.foreach.parallelism - sum(turn.records[name].state in ("Running", "Waiting") for name, _ in units)
     for name, number in units:
         if turn.records[name].state == "Pending":
-            if room <= 0:
-                continue
-            room -= 1
-        _unit(turn, step, name, number)
+            _unit(turn, step, name, number, room > 0)
+            room -= turn.records[name].state in ("Running", "Waiting")
+        else:
+            _unit(turn, step, name, number)
     if all(turn.records[name].state in ENDED for name, _ in units):
         failed = [turn.records[name] for name, _ in units if turn.records[name].state == "Failed"]
         text = f"{len(failed)} of {len(units)} items failed; {failed[0].name}: {failed[0].message}" if failed else None
@@ -100,8 +100,8 @@ def _fan_out(turn: Turn, step: Step) -> None:
         )
 
 
-def _unit(turn: Turn, step: Step, name: str, item: int | None) -> None:
-    """Starts, goes on with, or waits for one step or item whose turn it is."""
+def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True) -> None:
+    """Starts, goes on with, or waits for one step or item whose turn it is; without `room` it may only be taken from the cache."""
     record = turn.records[name]
     if record.state in ENDED or (record.state == "Running" and record.job in turn.live):
         return
@@ -118,6 +118,12 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None) -> None:
         return turn.set(name, "Failed", "InvalidInput", str(unfit))
     if step.register_:
         return _register(turn, step, inputs)
+    begun = jobs.child_name(turn.run, step, item) in turn.live
+    asked = record.state == "Pending" and record.cache is None and step.cache.enabled and not step.on_exit
+    if asked and (not cache.decided(turn, step, name, inputs, begun) or turn.records[name].state == "Cached"):
+        return
+    if not room:
+        return
     state = turn.outcome() if step.on_exit else None
     settings = turn.observed.settings
     child = (

@@ -1,16 +1,20 @@
 """The draft of one plan of a PipelineRun: the records of its steps as they were, what is observed of them, and what is made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from noria.api.pipelinerun import PipelineRun, StepState, StepStatus
 from noria.api.step import Step
-from noria.plan.contract import Manifest, Observed, Selector
+from noria.plan.contract import Manifest, Observed, Ref, Selector
 from noria.plan.manifests import rfc3339
+from noria.plan.oneshot import number_of
 from noria.plan.pipelines import outcomes
 from noria.plan.pipelines.frozen import Frozen
 from noria.plan.pipelines.inputs import item_name
+from noria.plan.training import ROLE
 
-ENDED: frozenset[StepState] = frozenset({"Succeeded", "Skipped", "Failed"})
+ENDED: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Skipped", "Failed"})
+GAVE: frozenset[StepState] = frozenset({"Succeeded", "Cached"})
 
 
 def versions(run: PipelineRun) -> Selector:
@@ -31,8 +35,18 @@ class Turn:
         self.creates: list[Manifest] = []
         self.waits: list[float] = []
         self.live = {
-            each["metadata"]["name"]: each for each in observed.children if each["kind"] in ("Job", "TrainingJob")
+            each["metadata"]["name"]: each
+            for each in observed.children
+            if each["kind"] in ("Job", "TrainingJob") and each["metadata"]["labels"].get(ROLE) == "step"
         }
+        self.looks = {
+            number: each for each in observed.children if each["kind"] == "Job" and (number := number_of(each, "look"))
+        }
+        self.look = max(run.status.look or 0, *self.looks, 0)
+        self.wants_look = False
+        self.pretended: list[Any] | None = None
+        """While it is only asked what would be taken from earlier runs: that."""
+        self._earlier: dict[str, Mapping[str, Manifest]] = {}
         self.pods: dict[str, list[Manifest]] = {}
         for each in observed.children:
             if each["kind"] == "Pod":
@@ -61,6 +75,24 @@ class Turn:
             each
             for each in self.observed.children
             if each["kind"] == "Event" and each["involvedObject"]["name"] == name
+        ]
+
+    def earlier(self, run: str) -> Mapping[str, Manifest]:
+        """Records of an earlier run, by name."""
+        if run not in self._earlier:
+            live = self.observed.related.get(Ref("PipelineRun", self.run.metadata.namespace, run), ())
+            steps = live[0].get("status", {}).get("steps", []) if live else []
+            self._earlier[run] = {each["name"]: each for each in steps}
+        return self._earlier[run]
+
+    def look_job(self) -> Manifest | None:
+        """The Job of the newest look."""
+        return self.looks.get(self.look)
+
+    def look_pods(self) -> list[Manifest]:
+        """Its pods."""
+        return [
+            each for each in self.observed.children if each["kind"] == "Pod" and number_of(each, "look") == self.look
         ]
 
     def ordinary(self) -> Iterator[Step]:

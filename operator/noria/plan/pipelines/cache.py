@@ -1,0 +1,232 @@
+"""The cache: what a step would make is known by a key, and taken from an earlier run if it is still there as it was.
+
+A look is one Job of the agent that digests all that would be taken, of every step that would hit if those before it do.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from noria.api.meta import Model
+from noria.api.pipelinerun import CacheStatus, PipelineRun, StepStatus
+from noria.api.step import Step
+from noria.plan import oneshot
+from noria.plan.attempts import job_condition
+from noria.plan.contract import Manifest, Ref, Selector, Settings
+from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, digest, moment
+from noria.plan.pipelines import outcomes
+from noria.plan.pipelines.inputs import Inputs
+from noria.plan.pipelines.turn import GAVE, Turn
+
+KIND = "look"
+PLACE = "/noria/artifacts"
+SOURCES = 10
+"""Earlier runs that are looked in."""
+ORDER_LIMIT = 200 << 10
+"""Bytes; all annotations of an object together may hold 256 KiB."""
+
+
+class Check(Model):
+    """A folder that must have the digest that it had."""
+
+    path: str
+    digest: str
+    called: str = ""
+    """Of an input from outside: its name, which the digest of a single file holds. Empty: what a step gave."""
+
+
+class Entry(Model):
+    """A step that would take what an earlier run made, if these are as they were."""
+
+    name: str
+    run: str
+    checks: list[Check]
+
+
+class Order(Model):
+    """What the agent is told."""
+
+    steps: list[Entry]
+
+
+class Answer(Model):
+    """The agent's message: places in the list of all checks that are not as they were."""
+
+    wrong: list[int] = Field(max_length=2000)
+
+
+class Candidate(NamedTuple):
+    """What an earlier run made."""
+
+    run: str
+    record: StepStatus
+
+
+def runs(run: PipelineRun) -> Selector:
+    """Where a run that begins finds the earlier ones."""
+    return Selector("PipelineRun", run.metadata.namespace)
+
+
+def sources(run: PipelineRun, others: Sequence[Manifest]) -> list[str]:
+    """The newest ten runs of the same Pipeline that have ended; of an inline pipeline there are none."""
+    of_pipeline = [each for each in others if run.spec.pipeline and each["spec"].get("pipeline") == run.spec.pipeline]
+    ended = [each for each in of_pipeline if each.get("status", {}).get("completionTime")]
+    newest = sorted(ended, key=lambda each: (each["status"]["completionTime"], each["metadata"]["name"]), reverse=True)
+    return [each["metadata"]["name"] for each in newest[:SOURCES]]
+
+
+def source(run: PipelineRun, name: str) -> Ref:
+    """One of them."""
+    return Ref("PipelineRun", run.metadata.namespace, name)
+
+
+def outside(step: Step) -> dict[str, str]:
+    """Uris that are read from outside of the pipeline, by name."""
+    inner = {each.name: each.uri for each in step.train.inputs} if step.train else {}
+    return inner | {each.name: each.uri for each in step.inputs if each.uri}
+
+
+def key(step: Step, inputs: Inputs, read: dict[str, str] | None, settings: Settings) -> str | None:
+    """What a step makes is known by: what runs, its values, and the digests of its folders; None if one is not known."""
+    body = step.run or step.train
+    read, names = read or {}, outside(step)
+    if body is None or not names.keys() <= read.keys() or any(each.digest is None for each in inputs.folders.values()):
+        return None
+    where = {"resources", "placement", "image_pull_secrets"}
+    return digest(
+        {
+            "runs": body.model_dump(mode="json", exclude=where),
+            "image": settings.trainer_image if step.train and step.train.recipe else None,
+            "outputs": [each.manifest() for each in step.outputs],
+            "values": {name: value for name, (_, value) in inputs.values.items()},
+            "folders": {name: each.digest for name, each in inputs.folders.items()},
+            "outside": {name: read[name] for name in names},
+        }
+    )
+
+
+def decided(turn: Turn, step: Step, name: str, inputs: Inputs, begun: bool) -> bool:
+    """Whether it is known if the step or item is taken from an earlier run; then its record says so. One whose Job was
+    made before that could be recorded has `begun`: it was a miss, and is again."""
+    found = _candidate(turn, step, name, inputs)
+    if isinstance(found, str):
+        return _miss(turn, name, found)
+    entry = _entry(step, name, found)
+    if entry is None:
+        return _miss(turn, name, "OtherClaim", found.run)
+    if turn.pretended is not None and not begun:
+        turn.pretended.append(entry)
+        return _hit(turn, name, found)
+    verdict = _verdict(turn, entry) if entry.checks else ""
+    if begun:
+        return _miss(turn, name, verdict or "NotVerified", found.run)
+    if verdict is None:
+        turn.wants_look = True
+        return False
+    return _hit(turn, name, found) if verdict == "" else _miss(turn, name, verdict, found.run)
+
+
+def _candidate(turn: Turn, step: Step, name: str, inputs: Inputs) -> Candidate | str:
+    """The newest record of the same key; or why there is none."""
+    reason = "NoEarlierRun"
+    for run in turn.run.status.sources:
+        raw = turn.earlier(run).get(name)
+        if raw is None or raw.get("state") not in GAVE or "key" not in raw:
+            continue
+        record = StepStatus.model_validate(raw)
+        if key(step, inputs, record.read, turn.observed.settings) != record.key:
+            reason = "StepChanged" if reason == "NoEarlierRun" else reason
+            continue
+        age = (turn.observed.now - moment(record.end_time or turn.now)).total_seconds()
+        if step.cache.max_age_seconds is not None and age > step.cache.max_age_seconds:
+            reason = "Expired"
+            continue
+        return Candidate(run, record)
+    return reason
+
+
+def _entry(step: Step, name: str, found: Candidate) -> Entry | None:
+    """What must be as it was; None where it lies on a claim that is not looked at."""
+    uris = outside(step)
+    places = [(each.uri, each.digest or "", "") for each in found.record.outputs or () if each.uri]
+    places += [(uris[each], (found.record.read or {})[each], each) for each in sorted(uris)]
+    if any(claim_of(uri)[0] != ARTIFACT_CLAIM for uri, _, _ in places):
+        return None
+    checks = [Check(path=claim_of(uri)[1], digest=value, called=called) for uri, value, called in places]
+    return Entry(name=name, run=found.run, checks=checks)
+
+
+def _hit(turn: Turn, name: str, found: Candidate) -> bool:
+    """The record of an earlier run's attempt, its times among it."""
+    kept = found.record.model_dump(include={"start_time", "end_time", "key", "read", "image", "outputs", "attempt"})
+    told = CacheStatus(result="Hit", run=found.run)
+    turn.records[name] = StepStatus.model_validate({"name": name, "state": "Cached", "cache": told} | kept)
+    return True
+
+
+def _miss(turn: Turn, name: str, reason: str, run: str | None = None) -> bool:
+    told = CacheStatus(result="Miss", reason=reason, run=run)
+    turn.records[name] = turn.records[name].model_copy(update={"cache": told})
+    return True
+
+
+def _verdict(turn: Turn, entry: Entry) -> str | None:
+    """What the newest look says of an entry: empty if all is as it was, else the reason; None if it does not say yet."""
+    live = turn.look_job()
+    if live is None:
+        return None
+    if job_condition(live, "Failed"):
+        return "NotVerified"
+    try:
+        order = Order.model_validate_json(live["spec"]["template"]["metadata"]["annotations"][f"noria.dev/{KIND}"])
+    except (ValidationError, KeyError):
+        return "NotVerified"
+    if entry not in order.steps or not job_condition(live, "Complete"):
+        return None
+    said = oneshot.said(turn.look_pods())
+    if said is None:
+        return None if _recent(turn, live) else "NotVerified"
+    try:
+        wrong = set(Answer.model_validate_json(said).wrong)
+    except ValidationError:
+        return "NotVerified"
+    place = sum(len(each.checks) for each in order.steps[: order.steps.index(entry)])
+    return "ArtifactChanged" if wrong & set(range(place, place + len(entry.checks))) else ""
+
+
+def _recent(turn: Turn, live: Manifest) -> bool:
+    """Whether the pod's news may still come."""
+    left = (moment((job_condition(live, "Complete") or {})["lastTransitionTime"]) - turn.observed.now).total_seconds()
+    left += outcomes.LOST_SECONDS
+    turn.waits += [left] if left > 0 else []
+    return left > 0
+
+
+def look(turn: Turn, would_take: Iterator[Entry]) -> None:
+    """Begins a look at all that would be taken, unless one is under way."""
+    live = turn.look_job()
+    if live and not any(job_condition(live, each) for each in ("Complete", "Failed")):
+        return
+    entries, size = list[Entry](), 0
+    for each in would_take:
+        size += len(each.model_dump_json())
+        if size > ORDER_LIMIT:
+            break
+        entries.append(each)
+    turn.look += 1
+    mount = {"name": "artifacts", "mountPath": PLACE, "readOnly": True}
+    claim = {"claimName": ARTIFACT_CLAIM, "readOnly": True}
+    order = canonical(Order(steps=entries).model_dump(mode="json"))
+    errand = oneshot.Errand(KIND, "verify", turn.look, order, claim, mount, 3)
+    name = f"{turn.run.metadata.name}-{KIND}-{turn.look}-{turn.run.metadata.uid[:8]}"
+    turn.children.append(oneshot.job(turn.run, name, errand, turn.observed.settings))
+
+
+def pretended(turn: Turn) -> Turn:
+    """A copy in which every candidate is a hit, and nothing that is made matters."""
+    other = copy.copy(turn)
+    other.records, other.children, other.creates, other.waits = dict(turn.records), [], [], []
+    other.pretended = list[Any]()
+    return other

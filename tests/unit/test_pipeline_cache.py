@@ -1,0 +1,123 @@
+"""What is taken from an earlier run, what is not and why, and that nothing is taken that is not as it was."""
+
+from typing import Any
+
+from runs import World, ended, step
+
+STEPS = [
+    step("prepare", gives="data:dataset rows:integer"),
+    step("train", "data=prepare.data", gives="model:model"),
+    step("judge", "model=train.model", "rows=prepare.rows", gives="score:number"),
+]
+
+
+def pipeline(*steps: Any, **fields: Any) -> dict[str, Any]:
+    return {"kind": "Pipeline", "metadata": {"name": "p", "namespace": "n"}, "spec": {"steps": list(steps), **fields}}
+
+
+def through(world: World, **outputs: Any) -> World:
+    """To the end, every Job a success."""
+    world.settle()
+    while names := sorted(world.active()):
+        world.succeed(names[0], outputs.get(names[0]))
+    return world
+
+
+def again(*steps: Any, first: World | None = None, **spec: Any) -> World:
+    """A run after one that has ended."""
+    earlier = ended(first or through(World({"pipeline": "p"}, [pipeline(*STEPS)])), "earlier")
+    return World({"pipeline": "p", **spec}, [pipeline(*(steps or STEPS)), earlier]).settle()
+
+
+def said(world: World) -> dict[str, Any]:
+    return {each["name"]: each.get("cache", {}).get("reason", each["state"]) for each in world.status["steps"]}
+
+
+def test_an_unchanged_run_is_all_cached_after_one_look() -> None:
+    world = again()
+    assert not world.active() and world.look_job() is not None and world.verdict() == ("Unknown", "Verifying")
+    world.looked()
+    assert world.states() == dict.fromkeys(("prepare", "train", "judge"), "Cached")
+    assert world.verdict() == ("True", "Completed") and list(world.made.values()) == [1]
+    assert world.step("train")["cache"] == {"result": "Hit", "run": "earlier"}
+    assert world.step("judge")["outputs"] == [{"name": "score", "value": 0.5}]
+
+
+def test_a_run_of_cached_steps_is_a_source_itself() -> None:
+    world = again(first=again().looked())
+    assert world.looked().verdict() == ("True", "Completed")
+
+
+def test_what_depends_on_a_change_runs_and_the_rest_is_taken() -> None:
+    changed = STEPS[1] | {"run": {"image": "another"}}
+    world = again(STEPS[0], changed, STEPS[2]).looked()
+    assert world.states() == {"prepare": "Cached", "train": "Running", "judge": "Pending"}
+    assert said(world)["train"] == "StepChanged"
+    world.succeed("train")
+    assert world.look_job() is None, "the model is the same as before, and the step that reads it gave a value alone"
+    assert world.states()["judge"] == "Cached", "an upstream step that made the same again changes nothing"
+    world = again(STEPS[0], changed, STEPS[2]).looked().succeed("train", {"model": "sha256:" + "e" * 64})
+    assert list(world.active()) == ["judge"] and said(world)["judge"] == "StepChanged"
+
+
+def test_an_artifact_that_is_gone_is_noticed_and_made_again() -> None:
+    world = again().looked("train/1/model")
+    assert world.states() == {"prepare": "Cached", "train": "Running", "judge": "Pending"}
+    assert world.succeed("train").states()["judge"] == "Cached"
+    assert world.step("train")["cache"] == {"result": "Miss", "reason": "ArtifactChanged", "run": "earlier"}
+
+
+def test_a_look_that_fails_means_that_all_runs() -> None:
+    world = again()
+    job = world.look_job()
+    assert job is not None
+    job["status"] = {"conditions": [world.condition("Failed")]}
+    assert list(world.settle().active()) == ["prepare"] and said(world)["prepare"] == "NotVerified"
+    assert through(world).verdict() == ("True", "Completed")
+
+
+def test_data_from_outside_are_looked_at_too() -> None:
+    reads = step("a", gives="x:integer") | {"inputs": [{"name": "raw", "uri": "pvc://noria-artifacts/data/raw"}]}
+    first = through(World({"pipeline": "p"}, [pipeline(reads)]))
+    assert again(reads, first=first).looked().states() == {"a": "Cached"}
+    assert again(reads, first=first).looked("data/raw").states() == {"a": "Running"}
+    elsewhere = step("a") | {"inputs": [{"name": "raw", "uri": "pvc://other/data"}]}
+    first = through(World({"pipeline": "p"}, [pipeline(elsewhere)]))
+    assert said(again(elsewhere, first=first)) == {"a": "OtherClaim"}
+
+
+def test_off_too_old_and_without_an_earlier_run() -> None:
+    assert said(World({"pipeline": "p"}, [pipeline(STEPS[0])]).settle()) == {"prepare": "NoEarlierRun"}
+    off = [each | {"cache": {"enabled": False}} for each in STEPS]
+    assert "cache" not in again(*off).step("prepare")
+    aged = [STEPS[0] | {"cache": {"maxAgeSeconds": 60}}]
+    first = through(World({"pipeline": "p"}, [pipeline(*aged)]))
+    world = World({"pipeline": "p"}, [pipeline(*aged), ended(first, "earlier")])
+    assert said(world.later(61)) == {"prepare": "Expired"}
+
+
+def test_items_of_a_foreach_are_taken_one_by_one() -> None:
+    fan = step("fan", foreach={"parameter": "rates", "parallelism": 1}, gives="d:dataset")
+    fan["inputs"] = [{"name": "rate", "item": True}]
+    fields = {"parameters": [{"name": "rates", "type": "json", "default": [1, 2, 3]}]}
+    first = through(World({"pipeline": "p"}, [pipeline(fan, **fields)]))
+    others = [pipeline(fan, **fields), ended(first, "earlier")]
+    world = World({"pipeline": "p", "parameters": [{"name": "rates", "value": [1, 5, 3]}]}, others).settle()
+    assert list(world.active()) == ["fan[1]"]
+    assert world.looked().states() == {"fan": "Running", "fan[0]": "Cached", "fan[1]": "Running", "fan[2]": "Cached"}
+    assert world.succeed("fan[1]").verdict() == ("True", "Completed")
+
+
+def test_a_training_is_taken_with_its_metrics() -> None:
+    train = step("t", train={"recipe": {"name": "classifier"}})
+    first = through(World({"pipeline": "p"}, [pipeline(train)]))
+    world = again(train, first=first).looked()
+    assert world.states() == {"t": "Cached"} and world.step("t")["outputs"][0]["value"] == {"accuracy": 0.9}
+
+
+def test_a_process_that_dies_while_it_looks_goes_on_looking() -> None:
+    earlier = ended(through(World({"pipeline": "p"}, [pipeline(*STEPS)])), "earlier")
+    world = World({"pipeline": "p"}, [pipeline(*STEPS), earlier])
+    world.look()
+    world.look(written=False)
+    assert world.settle().looked().verdict() == ("True", "Completed") and list(world.made.values()) == [1]
