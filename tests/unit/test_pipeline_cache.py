@@ -121,3 +121,18 @@ def test_a_process_that_dies_while_it_looks_goes_on_looking() -> None:
     world.look()
     world.look(written=False)
     assert world.settle().looked().verdict() == ("True", "Completed") and list(world.made.values()) == [1]
+
+
+def test_a_look_whose_message_is_late_is_waited_for_and_one_that_is_lost_means_that_all_runs() -> None:
+    for late in (True, False):
+        world = again()
+        job = world.look_job()
+        assert job is not None
+        job["status"] = {"conditions": [world.condition("Complete")], "completionTime": "2026-11-24T12:00:00Z"}
+        assert world.settle().verdict() == ("Unknown", "Verifying") and world.wait == 60
+        if late:
+            del job["status"]
+            assert world.looked().verdict() == ("True", "Completed")
+        else:
+            assert said(world.later(61))["prepare"] == "NotVerified" and list(world.active()) == ["prepare"]
+        assert [each for each in world.made if "look" in each] == ["r-look-1-12345678"]

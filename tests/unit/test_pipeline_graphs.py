@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runs import World, inline, step
 
 GRAPHS = int(os.environ.get("NORIA_GRAPHS", "300"))
-"""`make faults` asks for 10,000."""
+"""10,000 take two minutes."""
 
 
 @st.composite

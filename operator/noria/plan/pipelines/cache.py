@@ -21,6 +21,7 @@ from noria.plan.pipelines.inputs import Inputs
 from noria.plan.pipelines.turn import GAVE, Turn
 
 KIND = "look"
+MARK = f"noria.dev/{KIND}"
 PLACE = "/noria/artifacts"
 SOURCES = 10
 """Earlier runs that are looked in."""
@@ -173,41 +174,47 @@ def _miss(turn: Turn, name: str, reason: str, run: str | None = None) -> bool:
 
 
 def _verdict(turn: Turn, entry: Entry) -> str | None:
-    """What the newest look says of an entry: empty if all is as it was, else the reason; None if it does not say yet."""
+    """What the newest look says of an entry: empty if all is as it was, else the reason; None if it says nothing of it."""
+    told, verdict = (answers(turn) or {}).get(entry.name, (None, ""))
+    return verdict if told == entry else None
+
+
+def answers(turn: Turn) -> dict[str, tuple[Entry, str]] | None:
+    """What the newest look says, by step or item; None while it has not answered."""
+    if turn.answers is ...:
+        turn.answers = _answers(turn)
+    found: dict[str, tuple[Entry, str]] | None = turn.answers
+    return found
+
+
+def _answers(turn: Turn) -> dict[str, tuple[Entry, str]] | None:
     live = turn.look_job()
     if live is None:
+        return {}
+    complete = job_condition(live, "Complete")
+    if not complete and not job_condition(live, "Failed"):
         return None
-    if job_condition(live, "Failed"):
-        return "NotVerified"
+    said = oneshot.said(turn.look_pods()) if complete else None
+    if complete and said is None:
+        left = (moment(complete["lastTransitionTime"]) - turn.observed.now).total_seconds() + outcomes.LOST_SECONDS
+        if left > 0:  # the Job's news came before its pod's
+            turn.waits.append(left)
+            return None
     try:
-        order = Order.model_validate_json(live["spec"]["template"]["metadata"]["annotations"][f"noria.dev/{KIND}"])
-    except (ValidationError, KeyError):
-        return "NotVerified"
-    if entry not in order.steps or not job_condition(live, "Complete"):
-        return None
-    said = oneshot.said(turn.look_pods())
-    if said is None:
-        return None if _recent(turn, live) else "NotVerified"
-    try:
-        wrong = set(Answer.model_validate_json(said).wrong)
+        wrong = set(Answer.model_validate_json(said).wrong) if said else None
     except ValidationError:
-        return "NotVerified"
-    place = sum(len(each.checks) for each in order.steps[: order.steps.index(entry)])
-    return "ArtifactChanged" if wrong & set(range(place, place + len(entry.checks))) else ""
-
-
-def _recent(turn: Turn, live: Manifest) -> bool:
-    """Whether the pod's news may still come."""
-    left = (moment((job_condition(live, "Complete") or {})["lastTransitionTime"]) - turn.observed.now).total_seconds()
-    left += outcomes.LOST_SECONDS
-    turn.waits += [left] if left > 0 else []
-    return left > 0
+        wrong = None
+    found, place = dict[str, tuple[Entry, str]](), 0
+    for each in Order.model_validate_json(live["spec"]["template"]["metadata"]["annotations"][MARK]).steps:
+        changed = wrong is not None and any(place <= number < place + len(each.checks) for number in wrong)
+        found[each.name] = (each, "NotVerified" if wrong is None else "ArtifactChanged" if changed else "")
+        place += len(each.checks)
+    return found
 
 
 def look(turn: Turn, would_take: Iterator[Entry]) -> None:
     """Begins a look at all that would be taken, unless one is under way."""
-    live = turn.look_job()
-    if live and not any(job_condition(live, each) for each in ("Complete", "Failed")):
+    if answers(turn) is None:
         return
     entries, size = list[Entry](), 0
     for each in would_take:

@@ -44,6 +44,8 @@ class Turn:
         }
         self.look = max(run.status.look or 0, *self.looks, 0)
         self.wants_look = False
+        self.answers: Any = ...
+        """What the newest look says, once somebody asked (cache.answers)."""
         self.pretended: list[Any] | None = None
         """While it is only asked what would be taken from earlier runs: that."""
         self._earlier: dict[str, Mapping[str, Manifest]] = {}
