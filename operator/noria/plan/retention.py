@@ -28,22 +28,28 @@ class Step(NamedTuple):
 
 def selectors(workspace: Workspace) -> tuple[Selector, ...]:
     """Everything that may need an artifact."""
-    kinds = ("TrainingJob", "ModelVersion", "Endpoint", "InferenceService")
+    kinds = ("TrainingJob", "ModelVersion", "Endpoint", "InferenceService", "PipelineRun")
     return tuple(Selector(kind, workspace.namespace) for kind in kinds)
 
 
 def kept(
-    jobs: Iterable[Manifest], versions: Iterable[Manifest], endpoints: Iterable[Manifest], services: Iterable[Manifest]
+    jobs: Iterable[Manifest],
+    versions: Iterable[Manifest],
+    endpoints: Iterable[Manifest],
+    services: Iterable[Manifest],
+    runs: Iterable[Manifest] = (),
 ) -> list[str]:
     """Paths below `jobs` that must stay, sorted; `.` is all of it.
 
     Of a TrainingJob that has not finished or that failed the whole folder, and what an unfinished one reads; of one that
     succeeded and makes no version its completed attempt; the artifact of every version that exists or is served (it
-    starts again from its files though its record was deleted); and the data that an Endpoint names.
+    starts again from its files though its record was deleted); the data that an Endpoint names; and what a PipelineRun
+    names or has been given by its trainings, which may be those of an earlier run.
     """
     paths = {path for job in jobs for path in _of_job(job)}
     uris = [each["spec"].get("uri") or "" for each in versions]
     uris += [text for each in (*endpoints, *services) for text in _texts(each["spec"])]
+    uris += [text for each in runs for text in _texts([each["spec"], each.get("status", {}).get("steps", [])])]
     return sorted(paths | {path for uri in uris if (path := _below_jobs(uri))})
 
 
@@ -111,8 +117,8 @@ def _due(workspace: Workspace, status: RetentionStatus) -> datetime | None:
 
 def _hidden(workspace: Workspace, observed: Observed) -> str | None:
     """Why it cannot be known what is needed: what is not seen is not what does not exist."""
-    jobs, versions, endpoints, services = selectors(workspace)
-    unseen = [each.kind for each in (jobs, versions, endpoints) if each.kind in observed.absent]
+    jobs, versions, endpoints, services, runs = selectors(workspace)
+    unseen = [each.kind for each in (jobs, versions, endpoints, runs) if each.kind in observed.absent]
     unseen += [each.kind for each in selectors(workspace) if each not in observed.related]
     if unseen:
         return f"waits: the API server does not show {', '.join(sorted(set(unseen)))}"
