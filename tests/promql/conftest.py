@@ -36,10 +36,10 @@ class Promtool:
         return self._run("--experimental", "promql", "label-matchers", "set", "--", query, "namespace", namespace)
 
     def check_rules(self, groups: object) -> None:
-        """Fails if Prometheus would not load these groups of rules."""
+        """Fails if Prometheus would not load these groups of rules, or two of them are the same."""
         file = self.folder / "rules.yaml"
         file.write_text(yaml.safe_dump(groups))
-        self._run("check", "rules", str(file))
+        self._run("check", "rules", "--lint-fatal", str(file))
 
     def expect(self, data: Mapping[str, Values], query: str, rows: list[Row]) -> None:
         """The query after 60 minutes gives exactly these rows, each to a millionth."""

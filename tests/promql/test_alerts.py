@@ -29,8 +29,8 @@ def alerts() -> dict[str, str]:
         "spec": {"model": {"name": "digits", "track": "Latest"}, "monitoring": {"signals": SIGNALS}},
     }
     endpoint = Endpoint.model_validate(written)
-    rules = [rule for each in endpoint.spec.monitoring.signals for rule in monitors.alerts(endpoint, each, "digits-1")]
-    return {rule["labels"]["signal"]: rule["expr"] for rule in rules}
+    rules = (monitors.alert(endpoint, each, "digits-1") for each in endpoint.spec.monitoring.signals)
+    return {rule["labels"]["signal"]: rule["expr"] for rule in rules if rule}
 
 
 def requests(code: str, namespace: str = "vision") -> str:
