@@ -93,8 +93,10 @@ async def listening(server: Prometheus) -> AsyncIterator[str]:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 def definition(kind: str) -> dict[str, Any]:
@@ -232,8 +234,9 @@ async def test_signals(
             changes = cluster.watch("Endpoint", None, (await cluster.list("Endpoint"))[1], 3600)
             for name in rolling:
                 server.sampled.add(name)
-                async for _, live in changes:
-                    if live["metadata"]["name"] == name[1] and live["status"]["current"]["version"] == f"{name[1]}-2":
+                async for type, live in changes:
+                    of_it = type == "MODIFIED" and live["metadata"]["name"] == name[1]
+                    if of_it and live["status"]["current"]["version"] == f"{name[1]}-2":
                         break
                 yield time.time() - server.told[name]
 
