@@ -23,9 +23,9 @@ import yaml
 from aiohttp import web
 
 from noria.api import Endpoint, ModelVersion
-from noria.plan import serving
 from noria.plan.contract import KINDS, Settings
-from noria.plan.serving import Share
+from noria.plan.wheel import serving
+from noria.plan.wheel.serving import Share
 
 NAMESPACES, EVALUATION, REST_SECONDS, TIMES = 20, 10, 60, 10
 SIGNALS = [

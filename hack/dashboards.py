@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from noria.plan import promql
+from noria.plan.wheel import promql
 
 WINDOW = 300
 ONE = {"namespace": "$namespace", "modelendpoint": "$endpoint"}

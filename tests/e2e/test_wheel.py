@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noria.plan import promql
+from noria.plan.wheel import promql
 
 from .conftest import KUBECONFIG, ROOT, Kubectl, condition, endpoint, says, until
 from .test_serving import FLOWER, ask, serving, train
@@ -113,7 +113,8 @@ def annotate(
     kubectl: Kubectl, workspace: str, user: str, name: str = "turning", **annotations: str
 ) -> subprocess.CompletedProcess[str]:
     words = [f"noria.dev/{key.replace('_', '-')}={value}" for key, value in annotations.items()]
-    return kubectl.run("annotate", "modelendpoint", name, "-n", workspace, f"--as={user}", *words, check=False)
+    told = ["annotate", "modelendpoint", name, "-n", workspace, "--overwrite", f"--as={user}", *words]
+    return kubectl.run(*told, check=False)
 
 
 def current(kubectl: Kubectl, workspace: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from noria.plan import promql
 from noria.plan.contract import Answer, Observed, Plan, Query, Ref, Row, Selector, Settings
 from noria.plan.controllers import CONTROLLERS
+from noria.plan.wheel import promql
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.glob("*/*/resource.yaml"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from noria.api import Endpoint
-from noria.plan import monitors
+from noria.plan.wheel import monitors
 
 from .conftest import Promtool, series
 

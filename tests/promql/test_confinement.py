@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from queries import ACCEPTED, expressions
 
-from noria.plan.promql import InvalidQuery, confined
+from noria.plan.wheel.promql import InvalidQuery, confined
 
 if TYPE_CHECKING:
     from conftest import Promtool

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import kl_div
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
-from noria.plan import promql
+from noria.plan.wheel import promql
 
 if TYPE_CHECKING:
     from conftest import Promtool

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from noria.api import Endpoint, ModelVersion
-from noria.plan import probing
 from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.manifests import canonical, rfc3339
+from noria.plan.wheel import probing
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from queries import ACCEPTED, REFUSED, expressions, texts
 
-from noria.plan import promql
-from noria.plan.promql import InvalidQuery, confined
+from noria.plan.wheel import promql
+from noria.plan.wheel.promql import InvalidQuery, confined
 
 BUILDERS = [
     promql.feature_psi,

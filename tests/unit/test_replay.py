@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from noria.api import Endpoint, ModelVersion
-from noria.plan import measures
 from noria.plan.contract import Answer, Query, Row, Settings
-from noria.plan.replay import replay, with_thresholds
+from noria.plan.wheel import measures
+from noria.plan.wheel.replay import replay, with_thresholds
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings(

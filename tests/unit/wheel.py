@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from noria.api import Endpoint
-from noria.plan import measures
 from noria.plan.contract import Answer, Manifest, Observed, Plan, Row, Settings
 from noria.plan.endpoint import CONTROLLER
 from noria.plan.manifests import canonical, rfc3339
-from noria.plan.traffic import stage_name
+from noria.plan.wheel import measures
+from noria.plan.wheel.traffic import stage_name
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings(

@@ -5,12 +5,24 @@ from collections.abc import Iterator
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Endpoint, EndpointStatus, Replicas, Served
 from noria.api.modelversion import ModelVersion
-from noria.plan import cycle, measures, monitors, probing, retraining, scoring, serving, signals, story, traffic
 from noria.plan.conditions import condition
 from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
 from noria.plan.manifests import pinned
-from noria.plan.trouble import deployment
-from noria.plan.view import CYCLE, Refusal, Turn, View
+from noria.plan.wheel import (
+    beginning,
+    cycle,
+    measures,
+    monitors,
+    probing,
+    retraining,
+    scoring,
+    serving,
+    signals,
+    story,
+    traffic,
+)
+from noria.plan.wheel.trouble import deployment
+from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
 
 JOBS_KEPT = 3
 
@@ -156,7 +168,9 @@ def _incomparable(endpoint: Endpoint, versions: tuple[ModelVersion, ...], wanted
     current = endpoint.status.current
     if endpoint.spec.gate is None or current is None or any(each.metadata.name == current.version for each in versions):
         return None
-    if endpoint.spec.model.version is not None and wanted.metadata.name in cycle.have_served(Turn.recorded(endpoint)):
+    if endpoint.spec.model.version is not None and wanted.metadata.name in beginning.have_served(
+        Turn.recorded(endpoint)
+    ):
         return None
     return Refusal(
         "ChampionDeleted",

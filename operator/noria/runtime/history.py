@@ -8,9 +8,9 @@ import aiohttp
 
 from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
-from noria.plan import measures
 from noria.plan.contract import Answer, Query, Ref, Row, Settings
-from noria.plan.replay import Happening, replay, with_thresholds
+from noria.plan.wheel import measures
+from noria.plan.wheel.replay import Happening, replay, with_thresholds
 from noria.runtime.cluster import Cluster
 from noria.runtime.prometheus import split
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from noria.api.cycle import Cycle, SignalStatus
 from noria.api.endpoint import Endpoint, Served
 from noria.api.modelversion import ModelVersion
-from noria.plan import serving
 from noria.plan.contract import Manifest, Observed
 from noria.plan.manifests import rfc3339
+from noria.plan.wheel import serving
 
 APPROVE, RETRAIN, ROLLBACK_TO, RETRY, BY = (
     f"noria.dev/{name}" for name in ("approve", "retrain", "rollback-to", "retry", "by")

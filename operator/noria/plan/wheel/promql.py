@@ -6,11 +6,12 @@ scrape intervals increases are guesses, and the caller sees to it. Increases are
 number of replicas counts, and one that restarts counts on. Where nothing was counted there is no row, or NaN.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
-from noria.plan.confinement import InvalidQuery as InvalidQuery
-from noria.plan.confinement import confined as confined
-from noria.plan.confinement import quoted
+from noria.plan.wheel.confinement import InvalidQuery as InvalidQuery
+from noria.plan.wheel.confinement import confined as confined
+from noria.plan.wheel.confinement import quoted
 
 KEY = "namespace, modelendpoint, version"
 LEAST_SHARE = "1e-4"
@@ -21,12 +22,12 @@ Selector = Mapping[str, str]
 EVERYTHING: Selector = {}
 
 
-def feature_psi(window: int, *, selector: Selector = EVERYTHING) -> str:
-    """Population stability index of each feature (label `feature`) against the baseline of the training.
+def feature_psi(window: int, *, selector: Selector = EVERYTHING, features: Sequence[str] = ()) -> str:
+    """Population stability index of each feature (label `feature`), or of `features`, against the baseline of the training.
 
     Sum over the bins of (p - b) * ln(p / b): p the share of the window's values, b the baseline's.
     """
-    return _psi("noria_feature", f"{KEY}, feature", "bin", window, selector)
+    return _psi("noria_feature", f"{KEY}, feature", "bin", window, selector, *_one_of("feature", features))
 
 
 def worst(expression: str) -> str:
@@ -44,12 +45,13 @@ def samples(window: int, *, selector: Selector = EVERYTHING) -> str:
     return _count("noria_predictions_total", KEY, window, selector)
 
 
-def quality(window: int, *, selector: Selector = EVERYTHING) -> str:
-    """Bad values by `feature` and `problem` (Null, OutOfRange, UnknownCategory), as a share of the predicted samples.
+def quality(window: int, *, selector: Selector = EVERYTHING, features: Sequence[str] = ()) -> str:
+    """Bad values, of `features` or all, by `feature` and `problem` (Null, OutOfRange, UnknownCategory), as a share of the predicted samples.
 
     Values of refused requests count as bad but not as predicted, so it can pass 1.
     """
-    bad = _count("noria_quality_total", f"{KEY}, feature, problem", window, selector)
+    by = f"{KEY}, feature, problem"
+    bad = _count("noria_quality_total", by, window, selector, *_one_of("feature", features))
     return f"{bad} / on ({KEY}) group_left () ({samples(window, selector=selector)} > 0)"
 
 
@@ -106,10 +108,10 @@ def labels(window: int, *, selector: Selector = EVERYTHING) -> str:
     return _count("noria_feedback_total", KEY, window, selector)
 
 
-def _psi(metric: str, by: str, bin: str, window: int, selector: Selector) -> str:
-    baseline = f"max by ({by}, {bin}) ({metric}_baseline{_matchers(selector)})"
-    counts = _count(f"{metric}_total", f"{by}, {bin}", window, selector)
-    total = _count(f"{metric}_total", by, window, selector)
+def _psi(metric: str, by: str, bin: str, window: int, selector: Selector, *more: str) -> str:
+    baseline = f"max by ({by}, {bin}) ({metric}_baseline{_matchers(selector, *more)})"
+    counts = _count(f"{metric}_total", f"{by}, {bin}", window, selector, *more)
+    total = _count(f"{metric}_total", by, window, selector, *more)
     known = f"clamp_min({baseline}, {LEAST_SHARE})"
     share = f"clamp_min({_or_zero(counts, baseline)} / on ({by}) group_left () ({total} > 0), {LEAST_SHARE})"
     return f"sum by ({by}) (({share} - {known}) * ln({share} / {known}))"
@@ -131,6 +133,10 @@ def _or_zero(part: str, whole: str) -> str:
 
 def _count(metric: str, by: str, window: int, selector: Selector, *more: str) -> str:
     return f"sum by ({by}) (increase({metric}{_matchers(selector, *more)}[{window}s]))"
+
+
+def _one_of(label: str, values: Sequence[str]) -> list[str]:
+    return [f"{label}=~{quoted('|'.join(map(re.escape, values)))}"] if values else []
 
 
 def _matchers(selector: Selector, *more: str) -> str:

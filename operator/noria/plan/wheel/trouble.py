@@ -1,8 +1,9 @@
 """Why an InferenceService is not ready, from its pods first, since they know best."""
 
-from noria.plan import causes, serving
+from noria.plan import causes
 from noria.plan.contract import Manifest, Observed
-from noria.plan.view import Refusal
+from noria.plan.wheel import serving
+from noria.plan.wheel.view import Refusal
 
 
 def trouble(observed: Observed, name: str) -> Refusal | None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from noria.api.monitoring import Signal
 from noria.api.rollout import OnlineGate
-from noria.plan import promql
 from noria.plan.contract import Answer, Observed, Query, Row
+from noria.plan.wheel import promql
 
 Measured = Signal | OnlineGate
 LABEL = "modelendpoint"
@@ -44,8 +44,8 @@ def questions(measured: Measured, namespace: str, only: Mapping[str, str] | None
     Raises promql.InvalidQuery for a query of one's own that cannot be asked.
     """
     what = (measured.type, measured.window_seconds, measured.metric, measured.quantile, measured.query)
-    every = isinstance(measured, Signal) and bool(measured.features)
-    return _questions(*what, namespace if measured.query else "", every, tuple((only or {}).items()))
+    features = tuple(measured.features) if isinstance(measured, Signal) else ()
+    return _questions(*what, namespace if measured.query else "", features, tuple((only or {}).items()))
 
 
 @lru_cache(maxsize=65536)
@@ -56,7 +56,7 @@ def _questions(
     quantile: float | None,
     query: str | None,
     namespace: str,
-    every_feature: bool,
+    features: tuple[str, ...],
     only: tuple[tuple[str, str], ...],
 ) -> Questions:
     """Written once for all Endpoints that ask the same: the texts are long."""
@@ -66,8 +66,10 @@ def _questions(
         return Questions((), None)
     values, samples = _asked(type, metric, quantile)
     label, selector = "" if only else LABEL, dict(only)
+    if only and features:  # asked for all Endpoints at once the rows are chosen from the answer instead
+        values = tuple(partial(each, features=features) if each in BY_FEATURE else each for each in values)
     texts = [each(window, selector=selector) for each in values]
-    if type in BY_FEATURE and not every_feature:
+    if any(each in BY_FEATURE for each in values) and not features:
         texts = [promql.worst(each) for each in texts]
     return Questions(tuple(Query(each, label) for each in texts), Query(samples(window, selector=selector), label))
 
@@ -90,7 +92,7 @@ ASKED: Mapping[str, tuple[tuple[Builder, ...], Builder]] = {
     "DataQuality": ((promql.quality, promql.schema_errors), promql.requests),
     "ErrorRate": ((promql.error_rate,), promql.requests),
 }
-BY_FEATURE = ("DataDrift", "DataQuality")
+BY_FEATURE = (promql.feature_psi, promql.quality)
 """Of these only the worst feature counts, unless the signal names some."""
 PERFORMANCE: Mapping[str, Builder] = {"accuracy": promql.accuracy, "f1": promql.f1, "mae": promql.mae}
 

@@ -10,7 +10,7 @@ from noria.api.cycle import GateResult, Result
 from noria.api.meta import Model
 from noria.api.rollout import Gate, MetricGate, OnlineGate, Slices
 from noria.plan.contract import Observed
-from noria.plan.measures import Reading, queries, reading, worse_below
+from noria.plan.wheel.measures import Reading, queries, reading, worse_below
 
 LESS_IS_BETTER = ("log_loss", "mae", "rmse")
 Scores = dict[str, float]

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from noria.api.cycle import Cycle
 from noria.api.meta import Condition
-from noria.plan import serving, traffic
 from noria.plan.conditions import condition
 from noria.plan.contract import Event
-from noria.plan.cycle import refused_rollback
-from noria.plan.scoring import waits
-from noria.plan.trouble import trouble
-from noria.plan.view import APPROVE, BY, RETRAIN, RETRY, ROLLBACK_TO, Refusal, Turn, View
+from noria.plan.wheel import serving, traffic
+from noria.plan.wheel.beginning import refused_rollback
+from noria.plan.wheel.scoring import waits
+from noria.plan.wheel.trouble import trouble
+from noria.plan.wheel.view import APPROVE, BY, RETRAIN, RETRY, ROLLBACK_TO, Refusal, Turn, View
 
 
 def conditions(view: View, turn: Turn) -> list[Condition]:

@@ -2,11 +2,11 @@
 
 from noria.api.cycle import Cycle, Stage
 from noria.api.endpoint import Endpoint
-from noria.plan import serving
 from noria.plan.contract import Manifest
 from noria.plan.manifests import moment
-from noria.plan.serving import Share
-from noria.plan.view import Turn, View
+from noria.plan.wheel import serving
+from noria.plan.wheel.serving import Share
+from noria.plan.wheel.view import Turn, View
 
 NO_MIRROR = "the administrator has not declared that the gateway mirrors (chart value gateway.mirrors)"
 NO_GATEWAY = "no gateway is named (chart value gateway.name), so traffic cannot be split"

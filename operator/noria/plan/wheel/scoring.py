@@ -20,7 +20,7 @@ from noria.plan.manifests import (
     resources,
 )
 from noria.plan.training import ROLE
-from noria.plan.view import CYCLE, Refusal, Turn, View
+from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
 
 SCORER, ROLE_SCORE = "scorer", "score"
 SCORE_ANNOTATION = "noria.dev/score"

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from noria.api.cycle import RetrainStatus, SignalStatus
 from noria.api.endpoint import Endpoint, EndpointStatus, Served
 from noria.api.modelversion import ModelVersion
-from noria.plan import retraining, signals
 from noria.plan.contract import Answer, Observed, Query, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.view import Refusal, Turn, View
+from noria.plan.wheel import retraining, signals
+from noria.plan.wheel.view import Refusal, Turn, View
 
 Recorded = Mapping[Query, Mapping[datetime, Answer]]
 """Answers by query and moment of evaluation."""

@@ -14,8 +14,8 @@ from noria.plan import causes, oneshot
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Manifest, Observed
 from noria.plan.manifests import canonical, claim_of, moment, pinned
-from noria.plan.measures import Reading
-from noria.plan.scoring import LOST_SECONDS
+from noria.plan.wheel.measures import Reading
+from noria.plan.wheel.scoring import LOST_SECONDS
 
 KIND = "probe"
 RETRIES = 3

@@ -9,7 +9,7 @@ from noria.api.trainingjob import TrainingJob
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import child, moment
-from noria.plan.view import BY, CYCLE, RETRAIN, Refusal, Turn, View
+from noria.plan.wheel.view import BY, CYCLE, RETRAIN, Refusal, Turn, View
 
 TRAINED = ("Signal", "Manual")
 

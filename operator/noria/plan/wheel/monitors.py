@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from noria.api.endpoint import Endpoint
 from noria.api.monitoring import Signal
-from noria.plan import measures, promql
 from noria.plan.contract import Manifest
 from noria.plan.manifests import OWNER_UID, child
-from noria.plan.view import Turn, View
+from noria.plan.wheel import measures, promql
+from noria.plan.wheel.view import Turn, View
 
 
 def monitors(view: View, recorded: Turn) -> Iterator[Manifest]:
@@ -16,12 +16,8 @@ def monitors(view: View, recorded: Turn) -> Iterator[Manifest]:
     if recorded.current and "PodMonitor" not in view.observed.absent:
         yield child(endpoint, "PodMonitor", endpoint.metadata.name, {"spec": _scraping(endpoint)})
     if recorded.current and "PrometheusRule" not in view.observed.absent:
-        rules = [
-            rule
-            for each in endpoint.spec.monitoring.signals
-            for rule in alerts(endpoint, each, recorded.current.version)
-        ]
-        if rules:
+        told = (alert(endpoint, each, recorded.current.version) for each in endpoint.spec.monitoring.signals)
+        if rules := [each for each in told if each]:
             group = {"name": f"noria-{endpoint.metadata.name}", "rules": rules}
             yield child(endpoint, "PrometheusRule", endpoint.metadata.name, {"spec": {"groups": [group]}})
 
@@ -31,21 +27,23 @@ def _scraping(endpoint: Endpoint) -> Manifest:
     return {"selector": {"matchLabels": labels}, "podMetricsEndpoints": [{"portNumber": 8080, "path": "/metrics"}]}
 
 
-def alerts(endpoint: Endpoint, signal: Signal, version: str) -> Iterator[Manifest]:
+def alert(endpoint: Endpoint, signal: Signal, version: str) -> Manifest | None:
     """The signal as an alert. Staleness is known to the operator alone."""
     name, namespace = endpoint.metadata.name, endpoint.metadata.namespace or ""
     only = {"namespace": namespace, "modelendpoint": name, "version": version}
     try:
         asked = measures.questions(signal, namespace, only)
     except promql.InvalidQuery:
-        return  # condition Monitored tells it
+        return None  # condition Monitored tells it
+    if not asked.values:
+        return None
     sign = "<" if measures.worse_below(signal) else ">"
+    past = " or ".join(f"({query.promql}) {sign} {signal.threshold!r}" for query in asked.values)
     enough = f" and on () sum({asked.samples.promql}) >= {signal.min_samples}" if asked.samples else ""
-    for query in asked.values:
-        alert = {
-            "alert": "NoriaSignalFiring",
-            "expr": f"({query.promql}) {sign} {signal.threshold!r}{enough}",
-            "labels": {"severity": "warning", "signal": signal.name, "modelendpoint": name, "namespace": namespace},
-            "annotations": {"summary": f"Endpoint {namespace}/{name}: signal {signal.name} ({signal.type})"},
-        }
-        yield alert | ({"for": f"{signal.for_seconds}s"} if signal.for_seconds else {})
+    rule = {
+        "alert": "NoriaSignalFiring",
+        "expr": f"({past}){enough}" if enough else past,
+        "labels": {"severity": "warning", "signal": signal.name, "modelendpoint": name, "namespace": namespace},
+        "annotations": {"summary": f"Endpoint {namespace}/{name}: signal {signal.name} ({signal.type})"},
+    }
+    return rule | ({"for": f"{signal.for_seconds}s"} if signal.for_seconds else {})

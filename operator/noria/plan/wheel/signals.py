@@ -7,10 +7,10 @@ from noria.api.cycle import SignalState, SignalStatus
 from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.api.monitoring import Signal
-from noria.plan import probing
 from noria.plan.contract import Observed
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.measures import Reading, reading, worse_below
+from noria.plan.wheel import probing
+from noria.plan.wheel.measures import Reading, reading, worse_below
 
 CROSSINGS = 4
 """So many crossings of the threshold within the window are flapping: nothing is concluded until they are fewer."""

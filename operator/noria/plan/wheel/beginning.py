@@ -1,0 +1,59 @@
+"""Whether a cycle begins: a wish by hand, a version that is news, or a signal."""
+
+from noria.api.cycle import Cycle, Trigger
+from noria.api.modelversion import ModelVersion
+from noria.plan.wheel import retraining
+from noria.plan.wheel.course import enter
+from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View
+
+
+def begin(view: View, turn: Turn) -> Turn:
+    """No cycle is in flight: whether one begins, and why."""
+    back = view.action(ROLLBACK_TO)
+    if back:  # nothing else begins before the wish is taken away, or it would end what just began
+        trigger = Trigger(reason="Rollback", by=view.action(BY))
+        return turn if refused_rollback(view, turn) else _open(view, turn, trigger, view.version(back))
+    wanted = view.wanted
+    if isinstance(wanted, ModelVersion) and _is_news(view, turn, wanted):
+        # A version that has earned the traffic before and is asked for by its number is gone back to without more ado.
+        back_by_spec = view.endpoint.spec.model.version is not None and wanted.metadata.name in have_served(turn)
+        return _open(view, turn, Trigger(reason="Rollback" if back_by_spec else "NewVersion"), wanted)
+    if set_off := retraining.trigger(view, turn):
+        return _open(view, turn, set_off, None)
+    return turn
+
+
+def refused_rollback(view: View, turn: Turn) -> Refusal | None:
+    """Why the rollback that is asked for by hand cannot be."""
+    name = view.action(ROLLBACK_TO)
+    if turn.current and turn.current.version == name:
+        return Refusal("AlreadyServed", f"{name} serves already")
+    if view.version(name) is None:
+        return Refusal("ModelVersionNotFound", f"ModelVersion {name} does not exist")
+    if name not in have_served(turn):
+        return Refusal("NeverServed", f"{name} has not served here; versions in status.history have")
+    return None
+
+
+def have_served(turn: Turn) -> set[str]:
+    """Names of versions that had all the traffic, as far as is remembered."""
+    promoted = {each.challenger for each in turn.history if each.outcome == "Promoted"}
+    champions = {each.champion for each in turn.history}
+    return {each for each in promoted | champions if each}
+
+
+def _is_news(view: View, turn: Turn, wanted: ModelVersion) -> bool:
+    """Whether the wanted version is another than the served one and has not been rejected."""
+    name = view.service_name(wanted)
+    return name not in turn.rejected and not (turn.current and turn.current.inference_service == name)
+
+
+def _open(view: View, turn: Turn, trigger: Trigger, challenger: ModelVersion | None) -> Turn:
+    cycle = Cycle(
+        number=turn.cycles + 1,
+        trigger=trigger,
+        champion=turn.current.version if turn.current else None,
+        challenger=challenger.metadata.name if challenger else None,
+        start_time=view.now,
+    )
+    return enter(view, turn._replace(cycle=cycle, cycles=cycle.number), cycle)
