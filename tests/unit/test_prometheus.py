@@ -12,10 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from noria.plan.contract import Answer, Needs, Query, Ref, Row
+from noria.runtime.answers import Answers, Named, read, split
 from noria.runtime.interest import Interests
 from noria.runtime.prometheus import OWN as OWN_LIMITS
 from noria.runtime.prometheus import SHARED as SHARED_LIMITS
-from noria.runtime.prometheus import Answers, Limits, Named, Poller, read, split
+from noria.runtime.prometheus import Limits, Poller
 
 SHARED, OWN = Query("shared", "modelendpoint"), Query("own")
 A, B = Ref("Endpoint", "vision", "a"), Ref("Endpoint", "vision", "b")
