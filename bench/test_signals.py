@@ -184,6 +184,14 @@ def requests(metrics: str) -> dict[str, float]:
     return found
 
 
+def at_rest(metrics: str) -> bool:
+    """Whether every Endpoint has been looked at with its answers, and none waits for it."""
+    lines = dict(line.rpartition(" ")[::2] for line in metrics.splitlines())
+    done = float(lines.get('noria_reconciles_total{kind="Endpoint",result="ok"}', 0))
+    held = float(lines.get('noria_store_objects{kind="Endpoint"}', 0))
+    return done > 2 * held > 0 and float(lines["noria_queue_depth"]) == 0
+
+
 def told(waits: list[float]) -> str:
     return f"{len(waits)} times: median {statistics.median(waits) * 1000:.0f} ms, longest {max(waits) * 1000:.0f} ms"
 
@@ -211,7 +219,7 @@ async def test_signals(
     await asyncio.gather(*(make(*each) for each in names))
     async with listening(server) as url:
         operator = start(lease_namespace=spaces[0], prometheusUrl=url, evaluationSeconds=EVALUATION, **SETTINGS)
-        await asyncio.to_thread(eventually, lambda: operator.leads() and server.asked > 3 * len(SIGNALS), 300)
+        await asyncio.to_thread(eventually, lambda: operator.leads() and at_rest(operator.get("/metrics")), 300)
 
         before, asked, began = requests(operator.get("/metrics")), server.asked, cpu(operator.process.pid)
         await asyncio.sleep(REST_SECONDS)

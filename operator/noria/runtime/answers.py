@@ -46,13 +46,15 @@ class Answers:
                 known[query] = answers.get(key[1:]) or answers[None]
         return known
 
-    def take(self, query: Query, answers: dict[Named, Answer]) -> set[Named]:
-        """Hold a new answer; for whom it differs."""
+    def take(self, query: Query, answers: dict[Named, Answer]) -> dict[Named, float]:
+        """Hold a new answer; for whom it says something else, and by how much (see `movement`)."""
         before = self._by_query.get(query)
         self._by_query[query] = answers
         if before is None:
-            return {None}
-        return {name for name in before.keys() | answers.keys() if not same(before.get(name), answers.get(name))}
+            return {None: math.inf}
+        names = before.keys() | answers.keys()
+        moved = {name: movement(before.get(name), answers.get(name)) for name in names}
+        return {name: by for name, by in moved.items() if by}
 
     def __contains__(self, query: Query) -> bool:
         return query in self._by_query
@@ -83,11 +85,19 @@ def split(query: Query, rows: tuple[Row, ...], at: datetime) -> dict[Named, Answ
     return {None: Answer(at=at)} | {name: Answer(tuple(each), at=at) for name, each in found.items()}
 
 
-def same(before: Answer | None, after: Answer | None) -> bool:
-    """Whether two answers say the same; NaN equals NaN."""
+def movement(before: Answer | None, after: Answer | None) -> float:
+    """By which share a number moved at most; 0 if both say the same, inf if they differ in more. NaN equals NaN."""
     if before is None or after is None or before.error != after.error or len(before.rows) != len(after.rows):
-        return before is after
-    return all(
-        one.labels == other.labels and (one.value == other.value or (math.isnan(one.value) and math.isnan(other.value)))
-        for one, other in zip(before.rows, after.rows, strict=True)
-    )
+        return 0.0 if before is after else math.inf
+    if any(one.labels != other.labels for one, other in zip(before.rows, after.rows, strict=True)):
+        return math.inf
+    pairs = zip(before.rows, after.rows, strict=True)
+    return max((_share(one.value, other.value) for one, other in pairs), default=0.0)
+
+
+def _share(one: float, other: float) -> float:
+    if one == other or (math.isnan(one) and math.isnan(other)):
+        return 0.0
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return math.inf
+    return abs(other - one) / max(abs(one), abs(other))

@@ -7,7 +7,6 @@ has slots of its own, so that nobody else waits for it.
 import asyncio
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -22,7 +21,7 @@ from noria.runtime.answers import Answers, Named, read, split
 from noria.runtime.metrics import PROMETHEUS_QUERIES, PROMETHEUS_UP
 
 log = logging.getLogger(__name__)
-AT_A_STRETCH = 20
+AT_A_STRETCH = 5
 """Keys that are told before others get their turn."""
 SETTLE_SECONDS = 0.2
 """For so long at most an answer that is there waits for those of the same round, so that a key is told once of them all."""
@@ -71,7 +70,7 @@ class Poller:
         self._seconds, self._waiting = seconds, waiting
         self._slots = {limits: asyncio.Semaphore(limits.at_once) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
-        self._concerned: OrderedDict[Ref, None] = OrderedDict()
+        self._concerned: dict[Ref, float] = {}
         self._woken, self._answered_one, self._answered_all = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._all = True
         self._up: bool | None = None
@@ -109,24 +108,27 @@ class Poller:
         async with self._slots[limits]:
             answers = await self._answer(session, query, limits)
         self._under_way.discard(query)
-        changed, keys = self._answers.take(query, answers), self._asking().get(query, set())
-        told = keys if None in changed else {key for key in keys if key[1:] in changed}
-        self._concerned |= dict.fromkeys(told | (keys & self._waiting()))
+        moved, waiting = self._answers.take(query, answers), self._waiting()
+        for key in self._asking().get(query, ()):
+            by = math.inf if key in waiting else max(moved.get(None, 0.0), moved.get(key[1:], 0.0))
+            if by:
+                self._concerned[key] = max(by, self._concerned.get(key, 0.0))
         self._answered_one.set()
         if not any(each.label for each in self._under_way):
             self._answered_all.set()
 
     async def _tell(self) -> None:
-        """Tells of keys one after the other; of one that several answers concern meanwhile, once."""
+        """Tells of keys one after the other, first of those that moved most; of one that several answers concern, once."""
         while True:
             await self._answered_one.wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._answered_all.wait(), SETTLE_SECONDS)
             self._answered_one.clear()
-            while self._concerned:
-                for _ in range(min(AT_A_STRETCH, len(self._concerned))):
-                    self._changed(self._concerned.popitem(last=False)[0])
-                await asyncio.sleep(0)
+            concerned, self._concerned = self._concerned, {}
+            for number, key in enumerate(sorted(concerned, key=concerned.__getitem__, reverse=True), start=1):
+                self._changed(key)
+                if number % AT_A_STRETCH == 0:
+                    await asyncio.sleep(0)
 
     async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> dict[Named, Answer]:
         at = datetime.now(UTC)
