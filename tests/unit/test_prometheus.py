@@ -291,5 +291,11 @@ def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:
     assert answers.of(A, [SHARED])[SHARED].at == NOON
 
 
+def test_the_order_of_rows_says_nothing() -> None:
+    rows = [Row(row("a", 1)[0] | {"feature": each}, 1.0) for each in "xyz"]
+    for query in (SHARED, OWN):
+        assert split(query, rows, NOON) == split(query, rows[::-1], NOON)
+
+
 def test_a_scalar_is_one_row_without_labels() -> None:
     assert read({"resultType": "scalar", "result": [0, "4"]}) == (Row({}, 4.0),)

@@ -66,33 +66,40 @@ class Answers:
 
 
 def read(data: Any) -> tuple[Row, ...]:
-    """The rows of an instant vector, or the one of a scalar, sorted by their labels. ValueError for anything else."""
+    """The rows of an instant vector, or the one of a scalar. ValueError for anything else."""
     known = DATA.validate_python(data)
     if isinstance(known, _Scalar):
         return (Row({}, float(known.result[1])),)
-    rows = (Row(each.metric, float(each.value[1])) for each in known.result)
-    return tuple(sorted(rows, key=lambda row: sorted(row.labels.items())))
+    return tuple(Row(each.metric, float(each.value[1])) for each in known.result)
 
 
-def split(query: Query, rows: tuple[Row, ...], at: datetime) -> dict[Named, Answer]:
+def split(query: Query, rows: Iterable[Row], at: datetime) -> dict[Named, Answer]:
     """The rows by the object that they are about, under None for those without; all of them for a query of one object."""
     if not query.label:
-        return {None: Answer(rows, at=at)}
+        return {None: Answer(_sorted(rows), at=at)}
     found: dict[Named, list[Row]] = defaultdict(list)
     for row in rows:
         if name := row.labels.get(query.label):
             found[row.labels.get("namespace"), name].append(row)
-    return {None: Answer(at=at)} | {name: Answer(tuple(each), at=at) for name, each in found.items()}
+    return {None: Answer(at=at)} | {name: Answer(_sorted(each), at=at) for name, each in found.items()}
+
+
+def _sorted(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """By their labels: Prometheus promises no order."""
+    rows = tuple(rows)
+    return rows if len(rows) < 2 else tuple(sorted(rows, key=lambda row: sorted(row.labels.items())))
 
 
 def movement(before: Answer | None, after: Answer | None) -> float:
     """By which share a number moved at most; 0 if both say the same, inf if they differ in more. NaN equals NaN."""
     if before is None or after is None or before.error != after.error or len(before.rows) != len(after.rows):
         return 0.0 if before is after else math.inf
-    if any(one.labels != other.labels for one, other in zip(before.rows, after.rows, strict=True)):
-        return math.inf
-    pairs = zip(before.rows, after.rows, strict=True)
-    return max((_share(one.value, other.value) for one, other in pairs), default=0.0)
+    moved = 0.0
+    for one, other in zip(before.rows, after.rows, strict=True):
+        if one.labels != other.labels:
+            return math.inf
+        moved = max(moved, _share(one.value, other.value))
+    return moved
 
 
 def _share(one: float, other: float) -> float:
