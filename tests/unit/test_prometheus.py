@@ -282,7 +282,7 @@ def test_rows_go_to_the_object_that_their_labels_name() -> None:
         ("vision", "a"): Answer(rows[:1]),
         ("other", "a"): Answer(rows[1:]),
     }
-    assert split(OWN, rows, NOON) == {None: Answer(rows)}
+    assert split(OWN, rows, NOON) == {None: Answer(rows[::-1])}
 
 
 def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:
