@@ -12,10 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from noria.plan.contract import Answer, Needs, Query, Ref, Row
+from noria.runtime.answers import Answers, Named, movement, read, split
 from noria.runtime.interest import Interests
 from noria.runtime.prometheus import OWN as OWN_LIMITS
 from noria.runtime.prometheus import SHARED as SHARED_LIMITS
-from noria.runtime.prometheus import Answers, Limits, Named, Poller, read, split
+from noria.runtime.prometheus import Limits, Poller
 
 SHARED, OWN = Query("shared", "modelendpoint"), Query("own")
 A, B = Ref("Endpoint", "vision", "a"), Ref("Endpoint", "vision", "b")
@@ -109,6 +110,31 @@ async def test_a_refused_query_says_why_and_silence_says_so(prometheus: tuple[Pr
     await heard(changed, 1)
     assert answers.of(A, [SHARED])[SHARED].error == "Prometheus at http://127.0.0.1:9 does not answer"
     running.cancel()
+
+
+async def test_what_moved_most_is_looked_at_first(prometheus: tuple[Prometheus, str]) -> None:
+    server, url = prometheus
+    names = [f"m{number}" for number in range(30)]
+    keys = {Ref("Endpoint", "vision", name) for name in names}
+    server.answers = {"shared": [row(name, 0.1) for name in names]}
+    answers, changed = Answers(), asyncio.Queue[Ref]()
+    poller = Poller(url, lambda: {SHARED: keys}, answers, changed.put_nowait, 3600)
+    running = asyncio.create_task(poller.run())
+    assert await heard(changed, 30) == keys
+    values = dict.fromkeys(names, 0.101) | {"m17": 0.2}
+    server.answers = {"shared": [row(*each) for each in values.items() if each[0] != "m23"]}
+    poller.wake()
+    told = [await asyncio.wait_for(changed.get(), 10) for _ in keys]
+    assert [each.name for each in told[:2]] == ["m23", "m17"], "one has no value any more, one has doubled"
+    running.cancel()
+
+
+@given(st.floats(), st.floats())
+def test_an_answer_has_moved_exactly_if_it_says_something_else(one: float, other: float) -> None:
+    before, after = (Answer((Row({}, each),), at=NOON) for each in (one, other))
+    assert (movement(before, after) > 0) is (before != after and repr(one) != repr(other))
+    assert movement(before, Answer(before.rows)) == 0
+    assert movement(before, None) == movement(None, before) == movement(before, Answer()) > 0
 
 
 async def test_nobody_waits_for_a_query_that_hangs(
@@ -256,13 +282,19 @@ def test_rows_go_to_the_object_that_their_labels_name() -> None:
         ("vision", "a"): Answer(rows[:1]),
         ("other", "a"): Answer(rows[1:]),
     }
-    assert split(OWN, rows, NOON) == {None: Answer(rows)}
+    assert split(OWN, rows, NOON) == {None: Answer(rows[::-1])}
 
 
 def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:
     answers = Answers()
     answers.take(SHARED, split(SHARED, (), NOON))
     assert answers.of(A, [SHARED])[SHARED].at == NOON
+
+
+def test_the_order_of_rows_says_nothing() -> None:
+    rows = [Row(row("a", 1)[0] | {"feature": each}, 1.0) for each in "xyz"]
+    for query in (SHARED, OWN):
+        assert split(query, rows, NOON) == split(query, rows[::-1], NOON)
 
 
 def test_a_scalar_is_one_row_without_labels() -> None:

@@ -11,8 +11,8 @@ from noria.api.modelversion import ModelVersion
 from noria.plan.contract import Answer, Query, Ref, Row, Settings
 from noria.plan.wheel import measures
 from noria.plan.wheel.replay import Happening, replay, with_thresholds
+from noria.runtime.answers import split
 from noria.runtime.cluster import Cluster
-from noria.runtime.prometheus import split
 
 POINTS = 10_000
 """Most evaluations of one query that Prometheus answers in one piece (its limit is 11,000)."""

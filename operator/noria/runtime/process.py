@@ -15,11 +15,12 @@ from noria.api import RESOURCES
 from noria.plan.contract import Controller, Manifest, Ref, Settings
 from noria.plan.controllers import CONTROLLERS
 from noria.runtime import informer, metrics, probes, watches
+from noria.runtime.answers import Answers
 from noria.runtime.cluster import ApiError, Cluster, Conflict, Fenced, Refused
 from noria.runtime.informer import Informer
 from noria.runtime.lease import Lease
 from noria.runtime.logs import KEY
-from noria.runtime.prometheus import Answers, Poller
+from noria.runtime.prometheus import Poller
 from noria.runtime.queue import Queue
 from noria.runtime.reconciler import Reconciler
 from noria.runtime.store import Store

@@ -7,26 +7,26 @@ has slots of its own, so that nobody else waits for it.
 import asyncio
 import logging
 import math
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from noria.plan.contract import Answer, Query, Ref, Row
+from noria.plan.contract import Answer, Query, Ref
+from noria.runtime.answers import Answers, Named, read, split
 from noria.runtime.metrics import PROMETHEUS_QUERIES, PROMETHEUS_UP
 
 log = logging.getLogger(__name__)
-AT_A_STRETCH = 20
+AT_A_STRETCH = 5
 """Keys that are told before others get their turn."""
+SETTLE_SECONDS = 0.2
+"""For so long at most an answer that is there waits for those of the same round, so that a key is told once of them all."""
 
 Asking = Mapping[Query, set[Ref]]
-Named = tuple[str | None, str] | None
-"""Namespace and name of an object, or None for all that need a query and have no rows of their own."""
 
 
 class Limits(NamedTuple):
@@ -48,56 +48,7 @@ class _Document(BaseModel):
     data: Any = None
 
 
-class _Series(BaseModel):
-    metric: dict[str, str]
-    value: tuple[float, str]
-
-
-class _Vector(BaseModel):
-    resultType: Literal["vector"]
-    result: list[_Series]
-
-
-class _Scalar(BaseModel):
-    resultType: Literal["scalar"]
-    result: tuple[float, str]
-
-
-DATA: TypeAdapter[_Vector | _Scalar] = TypeAdapter(_Vector | _Scalar)
-
-
 class TooLong(Exception): ...
-
-
-class Answers:
-    """The newest answers, by who needs them."""
-
-    def __init__(self) -> None:
-        self._by_query: dict[Query, dict[Named, Answer]] = {}
-
-    def of(self, key: Ref, queries: Iterable[Query]) -> dict[Query, Answer]:
-        """What is known for one object; what has not been asked is absent."""
-        known = {}
-        for query in queries:
-            if (answers := self._by_query.get(query)) is not None:
-                known[query] = answers.get(key[1:]) or answers[None]
-        return known
-
-    def take(self, query: Query, answers: dict[Named, Answer]) -> set[Named]:
-        """Hold a new answer; for whom it differs."""
-        before = self._by_query.get(query)
-        self._by_query[query] = answers
-        if before is None:
-            return {None}
-        return {name for name in before.keys() | answers.keys() if not same(before.get(name), answers.get(name))}
-
-    def __contains__(self, query: Query) -> bool:
-        return query in self._by_query
-
-    def forget(self, needed: Iterable[Query]) -> None:
-        """Drop what nobody needs any more."""
-        wanted = set(needed)
-        self._by_query = {query: answers for query, answers in self._by_query.items() if query in wanted}
 
 
 class Poller:
@@ -119,8 +70,8 @@ class Poller:
         self._seconds, self._waiting = seconds, waiting
         self._slots = {limits: asyncio.Semaphore(limits.at_once) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
-        self._concerned: OrderedDict[Ref, None] = OrderedDict()
-        self._answered_one, self._woken = asyncio.Event(), asyncio.Event()
+        self._concerned: dict[Ref, float] = {}
+        self._woken, self._answered_one, self._answered_all = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._all = True
         self._up: bool | None = None
 
@@ -147,6 +98,7 @@ class Poller:
                     if all_of_them or query not in self._answers:
                         self._under_way.add(query)
                         tasks.create_task(self._ask(session, query))
+                        self._answered_all.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), max(0.0, due - clock()))
 
@@ -156,20 +108,27 @@ class Poller:
         async with self._slots[limits]:
             answers = await self._answer(session, query, limits)
         self._under_way.discard(query)
-        changed, keys = self._answers.take(query, answers), self._asking().get(query, set())
-        told = keys if None in changed else {key for key in keys if key[1:] in changed}
-        self._concerned |= dict.fromkeys(told | (keys & self._waiting()))
+        moved, waiting = self._answers.take(query, answers), self._waiting()
+        for key in self._asking().get(query, ()):
+            by = math.inf if key in waiting else max(moved.get(None, 0.0), moved.get(key[1:], 0.0))
+            if by:
+                self._concerned[key] = max(by, self._concerned.get(key, 0.0))
         self._answered_one.set()
+        if not any(each.label for each in self._under_way):
+            self._answered_all.set()
 
     async def _tell(self) -> None:
-        """Tells of keys one after the other; of one that several answers concern meanwhile, once."""
+        """Tells of keys one after the other, first of those that moved most; of one that several answers concern, once."""
         while True:
             await self._answered_one.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._answered_all.wait(), SETTLE_SECONDS)
             self._answered_one.clear()
-            while self._concerned:
-                for _ in range(min(AT_A_STRETCH, len(self._concerned))):
-                    self._changed(self._concerned.popitem(last=False)[0])
-                await asyncio.sleep(0)
+            concerned, self._concerned = self._concerned, {}
+            for number, key in enumerate(sorted(concerned, key=concerned.__getitem__, reverse=True), start=1):
+                self._changed(key)
+                if number % AT_A_STRETCH == 0:
+                    await asyncio.sleep(0)
 
     async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> dict[Named, Answer]:
         at = datetime.now(UTC)
@@ -218,33 +177,3 @@ class Poller:
         if up != self._up:
             log.log(logging.INFO if up else logging.WARNING, "Prometheus at %s %s", self._url, message)
         self._up = up
-
-
-def read(data: Any) -> tuple[Row, ...]:
-    """The rows of an instant vector, or the one of a scalar, sorted by their labels. ValueError for anything else."""
-    known = DATA.validate_python(data)
-    if isinstance(known, _Scalar):
-        return (Row({}, float(known.result[1])),)
-    rows = (Row(each.metric, float(each.value[1])) for each in known.result)
-    return tuple(sorted(rows, key=lambda row: sorted(row.labels.items())))
-
-
-def split(query: Query, rows: tuple[Row, ...], at: datetime) -> dict[Named, Answer]:
-    """The rows by the object that they are about, under None for those without; all of them for a query of one object."""
-    if not query.label:
-        return {None: Answer(rows, at=at)}
-    found: dict[Named, list[Row]] = defaultdict(list)
-    for row in rows:
-        if name := row.labels.get(query.label):
-            found[row.labels.get("namespace"), name].append(row)
-    return {None: Answer(at=at)} | {name: Answer(tuple(each), at=at) for name, each in found.items()}
-
-
-def same(before: Answer | None, after: Answer | None) -> bool:
-    """Whether two answers say the same; NaN equals NaN."""
-    if before is None or after is None or before.error != after.error or len(before.rows) != len(after.rows):
-        return before is after
-    return all(
-        one.labels == other.labels and (one.value == other.value or (math.isnan(one.value) and math.isnan(other.value)))
-        for one, other in zip(before.rows, after.rows, strict=True)
-    )

@@ -12,10 +12,10 @@ from noria.api.meta import API_VERSION, Resource
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import OWNER_NAME, OWNER_UID
 from noria.runtime import metrics, report
+from noria.runtime.answers import Answers
 from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, Failed, NotFound, Refused
 from noria.runtime.diff import contains, stamped
 from noria.runtime.interest import Interests
-from noria.runtime.prometheus import Answers
 from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
@@ -43,12 +43,14 @@ class Reconciler:
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
         self.interests, self.answers = Interests(), answers or Answers()
+        self._judged: dict[Ref, tuple[Manifest, Resource]] = {}
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
         live = self.store.get(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self.interests.forget(key)
+            self._judged.pop(key, None)
             return None
         controller = self.controllers[key.kind]
         try:
@@ -86,10 +88,13 @@ class Reconciler:
         controller = self.controllers[key.kind]
         if live is None or "status" not in live:
             return False
-        try:
-            resource = controller.resource.model_validate(live)
-        except ValidationError:
-            return False
+        before, resource = self._judged.get(key, (None, None))
+        if before is not live or resource is None:
+            try:
+                resource = controller.resource.model_validate(live)
+            except ValidationError:
+                return False
+            self._judged[key] = live, resource  # to read it takes longer than to judge it
         needs = controller.needs(resource, self.settings)
         observed = Observed(
             settings=self.settings,
