@@ -220,6 +220,11 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def helm() -> str:
+    return tool("helm")
+
+
+@pytest.fixture(scope="session")
 def kubectl(control_plane: ControlPlane) -> Kubectl:
     return _kubectl(control_plane)
 

@@ -76,7 +76,8 @@ def signal(**fields: Any) -> Manifest:
 
 def online(**fields: Any) -> Manifest:
     """An Endpoint with one online gate."""
-    return wheel(rollout={"gates": [{"name": "x", "type": "ErrorRate", "limit": 0.01} | fields]})
+    gate = {"name": "x", "type": "ErrorRate", "limit": 0.01} | fields
+    return wheel(rollout={"steps": [{"weight": 10}], "gates": [gate]})
 
 
 def named(manifest: Manifest, name: str) -> Manifest:
@@ -92,6 +93,15 @@ GOOD = {
     "a latency signal": signal(type="Latency", quantile=0.99),
     "a signal of new data": signal(type="Staleness", threshold=60, uri="pvc://data/digits", windowSeconds=60),
     "a signal of one's own": signal(type="Custom", query="max(x)", fires="Below"),
+    "all of the requests may fail": online(limit=1),
+    "an accuracy's bound of one": signal(type="Performance", metric="accuracy", threshold=1),
+    "a mean error above one": signal(type="Performance", metric="mae", threshold=20),
+    "a quality above one": signal(type="DataQuality", threshold=1.5),
+    "seconds above one": online(type="Latency", quantile=0.99, limit=2),
+    "gates on a mirror alone": wheel(
+        rollout={"mirror": {"percent": 50}, "gates": [{"name": "x", "type": "ErrorRate", "limit": 0.01}]}
+    ),
+    "no gates and no steps": wheel(rollout={"gates": [], "steps": []}),
     "modelversion": modelversion(),
     "modelversion from a hub": modelversion(uri="hf://acme/small", digest="sha256:" + "a" * 64),
 }
@@ -203,6 +213,34 @@ BAD: dict[str, tuple[Manifest, str]] = {
     ),
     "an online gate on performance of nothing": (online(type="Performance"), "metric belongs to type Performance"),
     "an online query of no custom gate": (online(query="x"), "query belongs to type Custom"),
+    "a share of errors above one": (signal(type="ErrorRate", threshold=1.5), "at most 1, for example 0.01"),
+    "an accuracy above one": (
+        signal(type="Performance", metric="accuracy", threshold=90),
+        "at most 1, for example 0.01",
+    ),
+    "an f1 above one": (signal(type="Performance", metric="f1", threshold=1.01), "at most 1, for example 0.01"),
+    "a gate's share of errors above one": (online(limit=5), "at most 1, for example 0.01"),
+    "a gate's accuracy above one": (
+        online(type="Performance", metric="accuracy", limit=90),
+        "at most 1, for example 0.01",
+    ),
+    "gates that nothing would be judged by": (
+        wheel(rollout={"gates": [{"name": "x", "type": "ErrorRate", "limit": 0.01}]}),
+        "set mirror or steps, or take gates away",
+    ),
+    "gates with no step": (
+        wheel(rollout={"steps": [], "gates": [{"name": "x", "type": "ErrorRate", "limit": 0.01}]}),
+        "set mirror or steps, or take gates away",
+    ),
+    "a training that takes its end away": (
+        wheel(
+            retrain={
+                "signals": ["drift"],
+                "template": {"recipe": {"name": "classifier"}, "ttlSecondsAfterFinished": 60},
+            }
+        ),
+        "cannot have ttlSecondsAfterFinished",
+    ),
     "a namespace of the cluster": (workspace("kube-system"), "namespace of the cluster"),
     "a namespace of the cluster by name": (workspace(namespace="default"), "belongs to the cluster"),
     "a role that does not exist": (workspace(members=[{"name": "ada", "role": "Root"}]), "Unsupported value"),
@@ -255,6 +293,7 @@ CHANGES: dict[str, tuple[Manifest, Manifest, bool]] = {
     "the time between two sweeps": (workspace(), {"storage": {"retention": {"intervalSeconds": 60}}}, True),
     "an access mode": (workspace(), {"storage": {"accessMode": "ReadWriteOnce"}}, False),
     "an endpoint's version": (endpoint(model={"name": "m", "version": 1}), {"model": {"version": 2}}, True),
+    "an endpoint's model": (endpoint(model={"name": "m", "version": 1}), {"model": {"name": "other"}}, False),
 }
 
 

@@ -45,7 +45,7 @@ def test_two_models_with_slices_and_a_metric_that_is_unknown(tmp_path: Path) -> 
     asked = ["accuracy", "f1", "precision", "recall", "log_loss", "bleu", "mae"]
     found = scored(tmp_path, SITES, model("mixed"), model("plain"), metrics=asked, slices=["site"])
     trained = {job: json.loads((MODELS / job / "job/attempt-1/metrics.json").read_text()) for job in ("mixed", "plain")}
-    assert found["samples"] == 720 and found["missing"] == ["bleu", "mae"] and found["test"] == digest(SITES)
+    assert found["samples"] == 720 and found["test"] == digest(SITES)
     for name, key in (("accuracy", "accuracy"), ("f1", "f1Macro"), ("log_loss", "loss")):
         assert found["scores"]["challenger"][name] == pytest.approx(trained["mixed"][key], abs=1e-4)
         difference = found["difference"][name]
@@ -62,7 +62,7 @@ def test_two_models_with_slices_and_a_metric_that_is_unknown(tmp_path: Path) -> 
 
 def test_first_version_has_no_champion(tmp_path: Path) -> None:
     found = scored(tmp_path, MODELS / "digits/data", model("digits", digest=""), metrics=["accuracy", "roc_auc"])
-    assert set(found) == {"samples", "test", "scores", "missing"} and set(found["scores"]) == {"challenger"}
+    assert set(found) == {"samples", "test", "scores"} and set(found["scores"]) == {"challenger"}
     assert found["scores"]["challenger"]["roc_auc"] > 0.98
 
 
@@ -218,6 +218,34 @@ def test_groups_with_long_names_stay_apart() -> None:
     values = np.array(["x" * 80 + str(number % 2) for number in range(60)])
     made = result(both, ("accuracy",), {"site": values, "a": np.array(["b=c"] * 60), "a=b": np.array(["c"] * 60)}, "")
     assert sorted(one["samples"] for one in made["slices"].values()) == [30, 30, 60, 60] and "omitted" not in made
+
+
+def test_a_group_that_is_called_as_the_rest_is_counted_when_it_is_left_out() -> None:
+    both = {"champion": answers(1, 2000), "challenger": answers(2, 2000)}
+    values = np.array([f"{number % 20}{'x' * 30}: all others" for number in range(2000)])
+    asked = ("accuracy", "f1", "precision", "recall", "log_loss")
+    found = json.loads(message(result(both, asked, {"site": values, "day": values}, "")))
+    assert found["omitted"] == {"groups": 40 - len(found["slices"]), "largest": 100}
+    values = np.array(["b: all others"] * 100 + [f"{number}" for number in range(100) for _ in range(19)])
+    made = result(both, ("accuracy",), {"a": values, "a=b": np.array([f"{number}" for number in range(2000)])}, "")
+    assert len(made["slices"]) == 40 and sum(one["samples"] for one in made["slices"].values()) == 4000
+
+
+def test_a_name_that_looks_cut_is_no_others() -> None:
+    both = {"champion": answers(1, 60), "challenger": answers(2, 60)}
+    long = "x" * 80
+    (cut,) = result(both, ("accuracy",), {"site": np.array([long] * 60)}, "")["slices"]
+    values = np.array([long, cut.removeprefix("site=")] * 30)
+    made = result(both, ("accuracy",), {"site": values}, "")
+    assert [one["samples"] for one in made["slices"].values()] == [30, 30]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_a_champion_that_cannot_be_read_is_its_own_fault(tmp_path: Path, copied: Any, content: str) -> None:
+    folder = copied("mixed")
+    (folder / "noria.json").write_text(content)
+    found = scored(tmp_path, SITES, model("mixed"), model("mixed", folder=str(folder), digest=""))
+    assert (found["error"], found["whose"]) == ("UnsupportedModel", "champion")
 
 
 def test_the_digest_is_the_agents(tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ def ask(role: str, candidate: Candidate, held_out: HeldOut) -> Answers:
         raise ScoreError(type(error).__name__, f"{role}: {error}") from error
     except ScoreError as error:
         raise ScoreError(error.code, f"{role}: {error}") from error
+    except Exception as error:
+        text = f"{role}: cannot be loaded: {type(error).__name__}: {str(error)[:300]}"
+        raise ScoreError("UnsupportedModel", text) from error
 
 
 def _ask(candidate: Candidate, held_out: HeldOut) -> Answers:
@@ -59,6 +62,9 @@ def _ask(candidate: Candidate, held_out: HeldOut) -> Answers:
     if outcome is None:
         raise ScoreError("UnsupportedModel", "has no output with one value a sample: name it in baseline.json")
     predicted, probabilities = _predicted(runtime, outcome, *held_out.input(runtime.signature))
+    for values in (predicted, probabilities):
+        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ScoreError("UnsupportedModel", "predicts what is no finite number")
     if outcome.is_number:
         return Answers(_truth(held_out), predicted.astype(np.float64), None, ())
     return Answers(held_out.y.astype(np.str_), predicted.astype(np.str_), probabilities, outcome.categories)

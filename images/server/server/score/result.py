@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def result(answers: Mapping[str, Answers], metrics: tuple[str, ...], slices: Mapping[str, Array], test: str) -> Json:
-    """Everything: samples, the test set's digest, scores, differences with intervals, slices, and what is missing."""
+    """Everything: samples, the test set's digest, scores, differences with intervals, slices."""
     made = {"samples": len(answers[CHALLENGER].truth), "test": test, **_scored(answers, metrics, curves=True)}
     groups = {name: chosen for slice, values in slices.items() for name, chosen in _groups(slice, values)}
     if unseen := [count for values in slices.values() for count in _beyond(values)]:
@@ -33,7 +33,6 @@ def result(answers: Mapping[str, Answers], metrics: tuple[str, ...], slices: Map
             | _slice({role: one.at(chosen) for role, one in answers.items()}, metrics)
             for name, chosen in groups.items()
         }
-    made["missing"] = [name for name in metrics if any(name not in scores for scores in made["scores"].values())]
     return made
 
 
@@ -84,7 +83,8 @@ def _kept(values: Array) -> tuple[Array, list[int]]:
 def _name(slice: str, value: str) -> str:
     """The group's name; one that is cut, or could be read in two ways, ends with a hash, so that no two are the same."""
     name = f"{slice}={value}"
-    if len(name) <= MAX_NAME and "=" not in slice:
+    could_be_anothers = "=" in slice or name.endswith(OTHER) or name[-9:-8] == "~"
+    if len(name) <= MAX_NAME and not could_be_anothers:
         return name
     mark = hashlib.sha256(json.dumps([slice, value]).encode()).hexdigest()[:8]
     return f"{name[: MAX_NAME - 9]}~{mark}"
