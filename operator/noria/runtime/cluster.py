@@ -157,7 +157,8 @@ class Cluster:
     async def watch(
         self, kind: str, namespace: str | None, since: str, seconds: int, *, labels: str = "", fields: str = ""
     ) -> AsyncGenerator[tuple[str, Manifest], None]:
-        """What changes from `since` on, bookmarks included, for so many seconds; Gone when `since` is too old."""
+        """What changes from `since` on, bookmarks included, for so many seconds, or until nothing was heard for 90 s; Gone
+        when `since` is too old."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -174,7 +175,9 @@ class Cluster:
                 if event["type"] == "ERROR":
                     raise _error(event["object"].get("code", 0), event["object"], of.plural)
                 yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except TimeoutError:
+            return  # silent for so long: nothing happened to a kind without bookmarks, or the connection is lost
+        except aiohttp.ClientError as error:
             raise Unreachable(0, "Unreachable", f"the watch broke: {error!r}", of.plural) from error
         finally:
             response.close()

@@ -1,6 +1,7 @@
 """The process: watches feed the store, changes become keys, and workers reconcile them while the Lease is held."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -27,6 +28,9 @@ from noria.runtime.store import Store
 
 log = logging.getLogger(__name__)
 WORKERS = 16
+GARBAGE = 20_000
+"""Containers that Python makes before it looks for garbage. An answer of Prometheus makes thousands, and with Python's own
+number (700) each one sets off searches through all that the store holds."""
 
 
 class LeaseLost(Exception):
@@ -176,6 +180,7 @@ class Operator:
 
 async def run(settings: Settings, port: int, alerts_token: Path | None = None) -> None:
     """The whole life of the process."""
+    gc.set_threshold(GARBAGE)
     cluster = await Cluster.connect()
     namespace, pod = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", socket.gethostname())
     operator = Operator(cluster, settings, Lease(cluster, namespace, "noria", f"{pod}_{uuid.uuid4().hex[:8]}"))
