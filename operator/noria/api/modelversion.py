@@ -73,12 +73,12 @@ class Baseline(Model):
 class InputDigest(Model):
     """An input as it was read."""
 
-    name: Name
-    """Name of the input in the TrainingJob."""
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """Name of the input in the TrainingJob or step; of a list `name/0`, `name/1`, ..."""
     uri: Annotated[str, Field(max_length=1024)]
     """Where it lay."""
     digest: Digest | None = None
-    """Digest over its files; absent if the input was too large to digest."""
+    """Digest over its files; absent if it was not digested, as an input above 50 GB."""
 
 
 class Lineage(Model):
@@ -132,7 +132,7 @@ class ModelVersionSpec(Model):
     metrics: Annotated[dict[str, float], Field(max_length=64)] = {}
     """Final numbers of the training, for example accuracy."""
     parameters: Annotated[dict[str, str], Field(max_length=256)] = {}
-    """Parameters of the training."""
+    """Parameters of the training, or the values that the step took."""
     baseline: Baseline | None = None
     """Distributions that drift is measured against."""
     lineage: Lineage | None = None

@@ -191,6 +191,8 @@ class Written(Model):
     """Digest over its files."""
     format: str
     """How to load it."""
+    image: str | None = None
+    """The image as the kubelet ran it."""
     inputs: dict[str, str] | None = None
     """Digests of the inputs, by name, as far as they were digested."""
 

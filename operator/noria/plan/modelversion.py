@@ -92,7 +92,7 @@ def modelversion(
         "attempt": attempt,
         "image": image(job, settings),
         "imageDigest": image_digest,
-        "codeDigest": code_digest(job),
+        "codeDigest": code_digest(job.spec),
         "inputs": [
             {"name": each.name, "uri": each.uri} | ({"digest": digests[each.name]} if digests.get(each.name) else {})
             for each in job.spec.inputs

@@ -1,6 +1,7 @@
 """What one attempt of a TrainingJob is made of: an Indexed Job, its pod with the agent beside the user's container, a Service for rendezvous."""
 
-from noria.api.trainingjob import TrainingJob
+from noria.api.step import Run
+from noria.api.trainingjob import TrainingJob, TrainingJobSpec
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import (
     ARTIFACT_CLAIM,
@@ -58,12 +59,10 @@ def image(job: TrainingJob, settings: Settings) -> str:
     return job.spec.image or settings.trainer_image
 
 
-def code_digest(job: TrainingJob) -> str:
+def code_digest(body: TrainingJobSpec | Run) -> str:
     """Digest over what runs, beside the image: command, arguments and inline code, or the recipe's name."""
-    spec = job.spec
-    return digest(
-        {"recipe": spec.recipe and spec.recipe.name, "command": spec.command, "args": spec.args, "code": spec.code}
-    )
+    recipe = body.recipe.name if isinstance(body, TrainingJobSpec) and body.recipe else None
+    return digest({"recipe": recipe, "command": body.command, "args": body.args, "code": body.code})
 
 
 def code_name(job: TrainingJob) -> str:

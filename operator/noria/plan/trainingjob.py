@@ -180,7 +180,7 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
             "Completed",
             f"attempt {attempt.number} completed",
             metrics=published.message.get("metrics") or None,
-            output=_written(job, attempt, published),
+            output=_written(draft, attempt, published),
         )
     if published.error:
         text = f"attempt {attempt.number} completed, but {published.text or published.error}"
@@ -209,18 +209,23 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
         model_version=name,
         metrics=version["spec"].get("metrics") or None,
         progress=progress,
-        output=_written(job, attempt, published),
+        output=_written(draft, attempt, published),
     )
 
 
-def _written(job: TrainingJob, attempt: Attempt, published: Published) -> Written | None:
+def _written(draft: _Draft, attempt: Attempt, published: Published) -> Written | None:
     """What the agent told of the folder; None if it told that something is wrong with it."""
     if published.error:
         return None
     message = published.message
     digests = {str(name): str(each) for name, each in (message.get("inputs") or {}).items() if each}
-    uri = training.artifact_uri(job, attempt.number)
-    return Written(uri=uri, digest=message["digest"], format=message["format"], inputs=digests or None)
+    return Written(
+        uri=training.artifact_uri(draft.job, attempt.number),
+        digest=message["digest"],
+        format=message["format"],
+        image=attempts.image_digest(attempts.pods_of(draft.observed, attempt.number)),
+        inputs=digests or None,
+    )
 
 
 def _publish_again(draft: _Draft, attempt: Attempt, publisher: Manifest) -> Plan:

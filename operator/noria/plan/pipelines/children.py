@@ -8,14 +8,17 @@ from noria.api.pod import EnvVar
 from noria.api.step import Step
 from noria.api.trainingjob import Input
 from noria.plan.contract import Manifest, Settings
-from noria.plan.manifests import MANAGED_BY, child
+from noria.plan.manifests import MANAGED_BY, child, digest
 from noria.plan.modelversion import MODEL
-from noria.plan.pipelines import ports
+from noria.plan.pipelines import cache, ports
 from noria.plan.pipelines.inputs import Folder, Inputs
 from noria.plan.pipelines.jobs import child_name, labels
 from noria.plan.pipelines.steps import variable
+from noria.plan.training import code_digest
 
 RUN_UID, RUN_STEP = "noria.dev/pipeline-run-uid", "noria.dev/step"
+TEXT_LIMIT = 1024
+"""Characters of one parameter that a version's record keeps."""
 
 
 def trainingjob(run: PipelineRun, step: Step, item: int | None, inputs: Inputs) -> Manifest:
@@ -45,11 +48,20 @@ def registered(versions: tuple[Manifest, ...], run: PipelineRun, step: Step) -> 
 
 
 def modelversion(
-    run: PipelineRun, step: Step, model: Folder, maker: Step, made: StepStatus, number: int, settings: Settings
+    run: PipelineRun,
+    step: Step,
+    model: Folder,
+    maker: Step,
+    taken: Inputs,
+    made: StepStatus,
+    number: int,
+    settings: Settings,
 ) -> Manifest:
-    """The record of a model that step `maker` gave. It has no owner: a model outlives the run that made it."""
+    """The record of a model that step `maker` gave, and of what that had `taken`. It has no owner: a model outlives the run
+    that made it."""
     assert step.register_ is not None
-    name = step.register_.model
+    name, body = step.register_.model, maker.run or maker.train
+    assert body is not None
     image = maker.run.image if maker.run else (maker.train and maker.train.image) or settings.trainer_image
     lineage = {
         "pipelineRun": run.metadata.name,
@@ -58,6 +70,8 @@ def modelversion(
         "attempt": made.attempt or 1,
         "image": image,
         "imageDigest": made.image,
+        "codeDigest": code_digest(body),
+        "inputs": _read(maker, taken, made),
         "trainingJob": made.job if maker.train else None,
     }
     metrics = next((each.value for each in made.outputs or () if each.name == "metrics"), None)
@@ -68,6 +82,7 @@ def modelversion(
         "digest": model.digest,
         "format": model.format or "custom",
         "metrics": _numbers(metrics),
+        "parameters": parameters(maker, taken),
         "lineage": {key: value for key, value in lineage.items() if value is not None},
     }
     marks = {MANAGED_BY: "noria", MODEL: name, RUN_UID: run.metadata.uid, RUN_STEP: step.name}
@@ -77,6 +92,24 @@ def modelversion(
         "metadata": {"name": f"{name}-{number}", "namespace": run.metadata.namespace, "labels": marks},
         "spec": {key: value for key, value in spec.items() if value is not None},
     }
+
+
+def parameters(step: Step, taken: Inputs) -> dict[str, str]:
+    """What a step was told, as text: its values, over those of its recipe. What is too long is known by its digest."""
+    recipe = step.train.recipe.parameters if step.train and step.train.recipe else {}
+    texts = {name: ports.text(value) for name, (_, value) in taken.values.items()}
+    return recipe | {name: text if len(text) <= TEXT_LIMIT else digest(text) for name, text in texts.items()}
+
+
+def _read(step: Step, taken: Inputs, made: StepStatus) -> list[Manifest]:
+    """The first 64 folders that a step took, each with its digest as far as one was made."""
+    folders = {name: (each.uri, each.digest) for name, each in taken.folders.items()}
+    outside = {name: (uri, (made.read or {}).get(name)) for name, uri in cache.outside(step).items()}
+    read = [
+        {"name": name, "uri": uri} | ({"digest": known} if known else {})
+        for name, (uri, known) in (folders | outside).items()
+    ]
+    return read[:64]
 
 
 def _numbers(value: Any) -> dict[str, float]:

@@ -180,4 +180,5 @@ def of_training(step: Step, record: StepStatus, live: Manifest, now: str) -> Ste
     if status.model_version:
         outputs.append(Output(name="version", value=status.model_version))
     done = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "outputs": outputs}
-    return record.model_copy(update=done | {"read": status.output.inputs if status.output else None})
+    seen = {"read": status.output.inputs, "image": status.output.image} if status.output else {"read": None}
+    return record.model_copy(update=done | seen)

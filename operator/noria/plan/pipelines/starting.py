@@ -181,7 +181,8 @@ def _register(turn: Turn, step: Step, inputs: Inputs) -> None:
     source = next(each.from_ for each in step.inputs if each.name == "model")
     maker = turn.frozen.step(graph.source(source or "")[0])
     record = children.modelversion(
-        turn.run, step, inputs.folders["model"], maker, turn.records[maker.name],
+        turn.run, step, inputs.folders["model"], maker,
+        resolve(turn.frozen, maker, turn.records), turn.records[maker.name],
         next_number(known, step.register_.model), turn.observed.settings,
     )  # fmt: skip
     if wrong := fault(record):
