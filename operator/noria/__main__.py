@@ -1,7 +1,9 @@
-"""The command `noria`: run the operator, render the CRDs, check pipelines, draw them, or replay the past of an Endpoint."""
+"""The command `noria`: run the operator, render the CRDs, check pipelines, draw them, tell what a model came from, or replay
+the past of an Endpoint."""
 
 import argparse
 import asyncio
+import json
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -49,13 +51,24 @@ def main(arguments: list[str] | None = None) -> int:
     lint.add_argument("files", nargs="+", type=argparse.FileType(), metavar="FILE", help="YAML; - for standard input")
     graph = commands.add_parser("graph", help="draw a Pipeline or a PipelineRun as Mermaid, a run coloured by state")
     graph.add_argument(
-        "file", type=argparse.FileType(), help="YAML, as of kubectl get nrun NAME -o yaml; - for standard input"
+        "what",
+        metavar="FILE|KIND/NAME",
+        help="YAML, whose first one is drawn, - for standard input; or, with -n, npl/NAME or nrun/NAME",
     )
+    graph.add_argument("-n", "--namespace", help="read the object from the cluster of KUBECONFIG")
+    lineage = commands.add_parser(
+        "lineage", help="what an object came from: versions, steps, data, code and image digests"
+    )
+    lineage.add_argument("what", metavar="KIND/NAME", help="mep/NAME, mv/NAME, tjob/NAME or nrun/NAME")
+    lineage.add_argument("-n", "--namespace", required=True)
+    lineage.add_argument("-o", "--output", choices=["tree", "json"], default="tree", help="default tree")
     given = parser.parse_args(arguments)
     if given.command == "lint":
         return _lint(given.files)
     if given.command == "graph":
-        return _graph(given.file)
+        return _graph(given.what, given.namespace)
+    if given.command == "lineage":
+        return asyncio.run(_lineage(given.what, given.namespace, given.output))
     if given.command == "run":
         return _run(given.config, given.port, given.alerts_token)
     if given.command == "replay":
@@ -95,25 +108,54 @@ def _lint(files: list[TextIO]) -> int:
     return 1 if found else 0
 
 
-def _graph(file: TextIO) -> int:
+def _graph(what: str, namespace: str | None) -> int:
     from noria.api import Pipeline, PipelineRun
+    from noria.plan.named import named
     from noria.plan.pipelines.frozen import unpack
     from noria.plan.pipelines.picture import mermaid
+    from noria.runtime import inspection
+    from noria.runtime.cluster import ApiError
 
     try:
-        with file:
-            document = yaml.safe_load(file)
+        if namespace:
+            document = asyncio.run(inspection.manifest(named(what, namespace, (Pipeline, PipelineRun))))
+        else:
+            found = list(yaml.safe_load_all(sys.stdin if what == "-" else Path(what).read_text()))
+            kinds = (Pipeline.kind(), PipelineRun.kind())
+            document = next(each for each in found if isinstance(each, dict) and each.get("kind") in kinds)
         if document["kind"] == "Pipeline":
             print(mermaid(Pipeline.model_validate(document).spec.steps, {}), end="")
             return 0
         run = PipelineRun.model_validate(document)
-    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
-        print(f"noria: {file.name} holds no Pipeline and no PipelineRun: {error}", file=sys.stderr)
+    except StopIteration:
+        print(f"noria: {what} holds no Pipeline and no PipelineRun", file=sys.stderr)
+        return 2
+    except (ValidationError, yaml.YAMLError) as error:
+        print(f"noria: {what} cannot be read: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, ApiError) as error:
+        print(f"noria: {error}", file=sys.stderr)
         return 2
     if run.status.frozen is None:
         print(f"noria: PipelineRun {run.metadata.name} has not begun", file=sys.stderr)
         return 1
     print(mermaid(unpack(run.status.frozen).steps, {each.name: each for each in run.status.steps}), end="")
+    return 0
+
+
+async def _lineage(what: str, namespace: str, output: str) -> int:
+    from noria.plan.lineage.trace import ROOTS
+    from noria.plan.lineage.tree import text
+    from noria.plan.named import named
+    from noria.runtime import inspection
+    from noria.runtime.cluster import ApiError
+
+    try:
+        tree = await inspection.lineage(named(what, namespace, ROOTS))
+    except (ApiError, ValueError) as error:
+        print(f"noria: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(tree.manifest(), indent=2, ensure_ascii=False) if output == "json" else text(tree).rstrip())
     return 0
 
 

@@ -112,12 +112,15 @@ class Cluster:
 
     @classmethod
     async def connect(cls) -> Self:
-        """With KUBECONFIG or ~/.kube/config, else with the pod's service account."""
+        """With KUBECONFIG or ~/.kube/config, else with the pod's service account. Raises Unreachable if there is neither."""
         configuration = client.Configuration()
-        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            await config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)  # type: ignore[no-untyped-call]
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            raise Unreachable(0, "NoCluster", f"{error}; set KUBECONFIG to a kubeconfig file", "the cluster") from error
         return cls(client.ApiClient(configuration))
 
     def fenced(self, may_write: Callable[[], bool]) -> "Cluster":

@@ -11,6 +11,7 @@ COLOURS = {
     "Running": "#9ecbff",
     "Waiting": "#ffe08a",
     "Succeeded": "#a6e3a1",
+    "Cached": "#d5f2d3",
     "Skipped": "#d0d0d0",
     "Failed": "#f4a3a3",
 }

@@ -1,0 +1,50 @@
+"""One pass over the objects known so far: what is read, what has been told, and the leaves that all records share."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from noria.plan.contract import Manifest, Ref
+from noria.plan.lineage.tree import Node
+
+DEPTH = 30
+"""Records below one another that a tree shows."""
+GONE, ABOVE, UNDIGESTED = "gone", "as above", "no digest is recorded"
+DEEPER = f"more than {DEPTH} records deep; ask for the lineage of its own object to go on"
+
+
+class Telling:
+    """Each record is told in full once, so that wrong ones come to an end too."""
+
+    def __init__(self, namespace: str | None, known: Mapping[Ref, Manifest | None]) -> None:
+        self._namespace, self._known = namespace, known
+        self._told, self._depth = set[tuple[str | None, str | None]](), 0
+        self.missing = set[Ref]()
+        """What must be read to go on."""
+
+    def read(self, kind: str, name: str, uid: str = "") -> Manifest | None:
+        """The object, if its uid begins so; None if it is gone, or not known yet."""
+        ref = Ref(kind, self._namespace, name)
+        if ref not in self._known:
+            self.missing.add(ref)
+        live = self._known.get(ref)
+        return live if live and live["metadata"].get("uid", "").startswith(uid) else None
+
+    def tell(self, node: Node, origins: Iterator[Node]) -> Node:
+        """The node of a record with its origins, unless it stands above already or would be too deep."""
+        key = (node.kind, node.name)
+        if key in self._told or self._depth == DEPTH:
+            return node.model_copy(update={"note": ABOVE if key in self._told else DEEPER})
+        self._told.add(key)
+        self._depth += 1
+        below = list(origins)
+        self._depth -= 1
+        return node.model_copy(update={"origins": below})
+
+
+def work(image: str | None, ran: str | None, code: str | None, parameters: Mapping[str, Any]) -> Iterator[Node]:
+    """Image, as the kubelet ran it, code and parameters of a training or a step."""
+    yield Node(role="image", name=image, digest=ran, note=None if ran else UNDIGESTED)
+    if code:
+        yield Node(role="code", digest=code)
+    if parameters:
+        yield Node(role="parameters", facts=dict(parameters))
