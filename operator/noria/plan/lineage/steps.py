@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 from noria.api.pipelinerun import PipelineRun, StepStatus
 from noria.api.ports import Binding
 from noria.api.step import Step
-from noria.plan.lineage.telling import GONE, UNDIGESTED, Telling, work
+from noria.plan.lineage.telling import GONE, UNDIGESTED, Telling, body
 from noria.plan.lineage.tree import Node
 from noria.plan.pipelines import graph
 from noria.plan.pipelines.frozen import Frozen, unpack
 from noria.plan.pipelines.inputs import Inputs, Unfit, item_name, resolve
 from noria.plan.pipelines.turn import GAVE
-from noria.plan.training import code_digest
 
 Data = Callable[[str, str, str | None], Node]
 """Tells of data from outside, by name, uri and digest."""
@@ -98,6 +97,7 @@ class Steps:
         step, record, item = found
         made = record.attempt if step.run or step.train else None
         told = {"state": record.state, "cause": record.cause, "attempt": made, "ended": record.end_time}
+        told |= {"trainingJob": record.job} if step.train else {}
         facts = {key: value for key, value in told.items() if value is not None}
         node = Node(role=role, kind="Step", name=f"{run.name}/{name}", facts=facts)
         return self._telling.tell(node, self._of_unit(run, step, record, item))
@@ -108,10 +108,8 @@ class Steps:
                 yield earlier
                 return
             yield Node(role="taken from", kind="PipelineRun", name=record.cache.run, note=GONE)
-        body = step.run or step.train
-        recipe = step.train.recipe if step.train else None
-        if body:
-            yield from work(body.image, record.image, code_digest(body), recipe.parameters if recipe else {})
+        if ran := step.run or step.train:
+            yield from body(ran, record.image)
         read = record.read or {}
         for each in step.train.inputs if step.train else ():
             yield self._data(each.name, each.uri, read.get(each.name))

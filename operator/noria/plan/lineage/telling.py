@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from noria.api.step import Run
+from noria.api.trainingjob import TrainingJobSpec
 from noria.plan.contract import Manifest, Ref
 from noria.plan.lineage.tree import Node
+from noria.plan.training import code_digest
 
 DEPTH = 30
 """Records below one another that a tree shows."""
@@ -32,13 +35,22 @@ class Telling:
     def tell(self, node: Node, origins: Iterator[Node]) -> Node:
         """The node of a record with its origins, unless it stands above already or would be too deep."""
         key = (node.kind, node.name)
-        if key in self._told or self._depth == DEPTH:
-            return node.model_copy(update={"note": ABOVE if key in self._told else DEEPER})
+        if key in self._told:
+            return Node(role=node.role, kind=node.kind, name=node.name, note=ABOVE)
+        if self._depth == DEPTH:
+            return node.model_copy(update={"note": DEEPER})
         self._told.add(key)
         self._depth += 1
         below = list(origins)
         self._depth -= 1
         return node.model_copy(update={"origins": below})
+
+
+def body(spec: TrainingJobSpec | Run, ran: str | None) -> Iterator[Node]:
+    """What a training or a step ran, by what it was told to run."""
+    recipe = spec.recipe if isinstance(spec, TrainingJobSpec) else None
+    image = f"of recipe {recipe.name}" if recipe else spec.image
+    yield from work(image, ran, code_digest(spec), recipe.parameters if recipe else {})
 
 
 def work(image: str | None, ran: str | None, code: str | None, parameters: Mapping[str, Any]) -> Iterator[Node]:

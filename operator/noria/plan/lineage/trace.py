@@ -14,11 +14,11 @@ from noria.api.endpoint import EndpointStatus
 from noria.api.modelversion import InputDigest, Lineage, ModelVersionSpec
 from noria.plan.contract import Manifest, Ref
 from noria.plan.lineage import steps
-from noria.plan.lineage.telling import GONE, UNDIGESTED, Telling, work
+from noria.plan.lineage.telling import GONE, UNDIGESTED, Telling, body, work
 from noria.plan.lineage.tree import Node
 from noria.plan.manifests import ARTIFACT_CLAIM, OWNER_KIND, OWNER_NAME, OWNER_UID
 from noria.plan.pipelines.jobs import ITEM, RUNS, STEP
-from noria.plan.training import JOBS, code_digest
+from noria.plan.training import JOBS
 
 ROOTS = (Endpoint, ModelVersion, TrainingJob, PipelineRun)
 """Kinds whose lineage can be told."""
@@ -140,11 +140,11 @@ class Trace:
 
     def _of_spec(self, job: TrainingJob) -> Iterator[Node]:
         """By the record of a TrainingJob that has made no version."""
-        written, recipe = job.status.output, job.spec.recipe
+        written = job.status.output
         ran, digests = (written.image, written.inputs or {}) if written else (None, {})
         if written:
             yield Node(role="files", uri=written.uri, digest=written.digest)
-        yield from work(job.spec.image, ran, code_digest(job.spec), recipe.parameters if recipe else {})
+        yield from body(job.spec, ran)
         taken = (InputDigest(name=each.name, uri=each.uri, digest=digests.get(each.name)) for each in job.spec.inputs)
         yield from self._inputs(taken)
 
