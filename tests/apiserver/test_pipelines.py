@@ -1,12 +1,15 @@
 """Pipelines on a real API server: what is refused with a sentence, who may approve, and how large a run of 500 steps is."""
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from noria.__main__ import main
 
 Manifest = dict[str, Any]
 RUN = {"image": "x"}
@@ -221,6 +224,71 @@ def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
     )
     writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
     assert len(writes) == len(set(writes)) + 2, f"each Job is written once, and two once more to stop them: {writes}"
+
+
+def test_lineage_and_graph_read_what_the_operator_has_recorded(
+    control_plane: Any,
+    kubectl: Any,
+    namespace: str,
+    start: Any,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+    digest = "sha256:" + "d" * 64
+    raw, model = [{"name": "raw", "uri": "pvc://noria-artifacts/data"}], [{"name": "model", "type": "model"}]
+    steps = [
+        {"name": "a", "run": RUN, "inputs": raw, "outputs": model},
+        {"name": "b", "register": {"model": "m"}, "inputs": [{"name": "model", "from": "a.model"}]},
+    ]
+    for each in (
+        pipeline(*steps),
+        written("PipelineRun", "r", pipeline="p"),
+        written("Endpoint", "e", model={"name": "m", "track": "Latest"}),
+    ):
+        each["metadata"]["namespace"] = namespace
+        assert kubectl("apply", "-f", "-", stdin=json.dumps(each)).returncode == 0
+
+    def items(kind: str) -> Any:
+        return json.loads(kubectl("get", kind, "-n", namespace, "-o", "json").stdout)["items"]
+
+    made = {"digest": digest, "files": 1, "bytes": 1, "format": "onnx"}
+    told = {"outputs": {"model": made}, "inputs": {"raw": digest}}
+    complete(kubectl, namespace, eventually(lambda: items("jobs"))[0], told)
+    eventually(lambda: items("nrun")[0]["status"].get("completionTime"))
+    operator.signal(signal.SIGTERM)
+    eventually(lambda: operator.process.poll() is not None)
+    served = {"version": "m-1", "inferenceService": "i", "since": "2026-11-24T12:00:00Z"}
+    patch(kubectl, namespace, "mep", "e", {"current": served})
+
+    def says(*command: str, user: str = "admin") -> str:
+        monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig(user)))
+        code = main([*command, "-n", namespace])
+        shown = capsys.readouterr()
+        return shown.out if code == 0 else f"{code}: {shown.err}"
+
+    assert "s_a -->|model| s_b" in says("graph", "nrun/r") and ":::Succeeded" in says("graph", "pipelineruns/r")
+    assert ":::" not in says("graph", "npl/p")
+    lines = says("lineage", "mep/e").splitlines()
+    assert lines[:2] == ["Endpoint e", "└── serves ModelVersion m-1 (since 2026-11-24T12:00:00Z, format onnx)"]
+    assert "made by Step r/a (state Succeeded" in lines[5] and lines[-1].endswith(
+        f"raw pvc://noria-artifacts/data {digest}"
+    )
+    maker = json.loads(says("lineage", "mv/m-1", "-o", "json"))["origins"][-1]["origins"][0]["origins"][0]
+    code = next(each["digest"] for each in maker["origins"] if each["role"] == "code")
+    kubectl("delete", "nrun", "r", "-n", namespace)
+    lines = says("lineage", "mep/e").splitlines()
+    assert lines[3:] == [
+        "    └── made by PipelineRun r (step a, attempt 1): gone",
+        "        ├── image x x",
+        f"        ├── code {code}",
+        f"        └── input raw pvc://noria-artifacts/data {digest}",
+    ]
+    assert f"1: noria: PipelineRun {namespace}/r:" in says("lineage", "nrun/r")
+    assert "2: noria:" in says("graph", "nrun/r")
+    assert "cannot get resource" in says("lineage", "mep/e", user="nobody")
 
 
 def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest) -> None:
