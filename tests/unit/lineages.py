@@ -19,7 +19,14 @@ CASE = Path(__file__).parents[1] / "golden" / "trainingjob" / "completed-with-ve
 STEPS = [
     step("prepare", gives="data:dataset rows:integer")
     | {
-        "run": {"image": "images/data:1", "command": ["python3", "prepare.py"]},
+        "run": {
+            "image": "images/data:1",
+            "command": ["python3", "prepare.py"],
+            "env": [
+                {"name": "MODE", "value": "full"},
+                {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            ],
+        },
         "inputs": [{"name": "raw", "uri": "pvc://noria-artifacts/data/raw"}, {"name": "seed", "parameter": "seed"}],
     },
     step("train", "data=prepare.data", train={"recipe": {"name": "classifier", "parameters": {"epochs": "3"}}})

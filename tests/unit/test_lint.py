@@ -115,6 +115,31 @@ def test_the_command_says_so_and_ends_with_1(tmp_path: Path, capsys: pytest.Capt
     assert "PipelineRun r: spec.inline.steps[b].inputs[x].from: a is no step" in capsys.readouterr().out
 
 
+def test_the_design_shows_the_picture_of_the_example(capsys: pytest.CaptureFixture[str]) -> None:
+    design = (ROOT / "docs/pipelines.md").read_text().partition("```mermaid\n")[2].partition("```")[0]
+    assert main(["graph", str(ROOT / "examples/pipeline/digits.yaml")]) == 0
+    assert capsys.readouterr().out == design
+
+
+def test_what_is_no_pipeline_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text, said in (
+        ("none", None, "No such file"),
+        ("other", "kind: Pod", "holds no Pipeline and no PipelineRun"),
+        ("no-yaml", "a: b: c", "no-yaml cannot be read"),
+        ("wrong", "{kind: Pipeline, metadata: {name: p}, spec: {}}", "spec.steps"),
+        ("waits", "{kind: PipelineRun, metadata: {name: r}, spec: {pipeline: p}}", "PipelineRun r has not begun"),
+    ):
+        file = tmp_path / name
+        if text:
+            file.write_text(text)
+        assert main(["graph", str(file)]) > 0
+        assert said in capsys.readouterr().err
+    assert main(["graph", "mep/x", "-n", "n"]) == 2
+    assert "mep/x names no object of a known kind; write one of npl/NAME" in capsys.readouterr().err
+    assert main(["lineage", "npl/x", "-n", "n"]) == 1
+    assert "npl/x names no object of a known kind; write one of mep/NAME" in capsys.readouterr().err
+
+
 def test_the_picture_has_every_step_and_arrow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(yaml.safe_dump(pipeline(A, step("b-c", "x=a.rows"), step("end", after=["b-c"], onExit=True))))

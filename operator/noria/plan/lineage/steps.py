@@ -23,11 +23,12 @@ class Run(NamedTuple):
 
     name: str
     frozen: Frozen
+    steps: dict[str, Step]
     records: dict[str, StepStatus]
 
     def units(self, name: str) -> list[str]:
         """The records of a step: its own, or those of its items."""
-        record, step = self.records.get(name), self._step(name)
+        record, step = self.records.get(name), self.steps.get(name)
         if step and step.foreach:
             return [item_name(name, number) for number in range((record and record.count) or 0)]
         return [name]
@@ -35,11 +36,8 @@ class Run(NamedTuple):
     def find(self, unit: str) -> tuple[Step, StepStatus, int | None] | None:
         """Step, record and item of a record's name."""
         name, _, item = unit.removesuffix("]").partition("[")
-        step, record = self._step(name), self.records.get(unit)
+        step, record = self.steps.get(name), self.records.get(unit)
         return (step, record, int(item) if item.isdigit() else None) if step and record else None
-
-    def _step(self, name: str) -> Step | None:
-        return next((each for each in self.frozen.steps if each.name == name), None)
 
 
 def unit(step: str, item: str | None) -> str:
@@ -52,6 +50,7 @@ class Steps:
 
     def __init__(self, telling: Telling, data: Data) -> None:
         self._telling, self._data = telling, data
+        self._runs: dict[tuple[str, str], Run | None] = {}
 
     def run(self, name: str) -> Node:
         """All steps of a run in their order, so that each stands below those that it took from."""
@@ -81,14 +80,21 @@ class Steps:
         return self._unit(begun, name, role) if begun else None
 
     def _begun(self, name: str, uid: str = "") -> Run | None:
+        if (name, uid) not in self._runs:
+            self._runs[name, uid] = self._read(name, uid)
+        return self._runs[name, uid]
+
+    def _read(self, name: str, uid: str) -> Run | None:
         live = self._telling.read("PipelineRun", name, uid)
         status = PipelineRun.model_validate(live).status if live else None
         if status is None or status.frozen is None:
             return None
         try:
-            return Run(name, unpack(status.frozen), {each.name: each for each in status.steps})
+            frozen = unpack(status.frozen)
         except (ValueError, zlib.error):  # no copy that Noria wrote: as good as gone
             return None
+        steps = {each.name: each for each in frozen.steps}
+        return Run(name, frozen, steps, {each.name: each for each in status.steps})
 
     def _unit(self, run: Run, name: str, role: str | None) -> Node | None:
         found = run.find(name)

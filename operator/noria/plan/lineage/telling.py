@@ -51,6 +51,11 @@ def body(spec: TrainingJobSpec | Run, ran: str | None) -> Iterator[Node]:
     recipe = spec.recipe if isinstance(spec, TrainingJobSpec) else None
     image = f"of recipe {recipe.name}" if recipe else spec.image
     yield from work(image, ran, code_digest(spec), recipe.parameters if recipe else {})
+    if spec.env:
+        yield Node(
+            role="environment",
+            facts={each.name: each.value if each.value_from is None else "of a Secret" for each in spec.env},
+        )
 
 
 def work(image: str | None, ran: str | None, code: str | None, parameters: Mapping[str, Any]) -> Iterator[Node]:

@@ -23,7 +23,7 @@ from noria.plan.training import JOBS
 ROOTS = (Endpoint, ModelVersion, TrainingJob, PipelineRun)
 """Kinds whose lineage can be told."""
 WRITTEN = re.compile(
-    rf"pvc://{ARTIFACT_CLAIM}/(?:{JOBS}/(?P<job>[^/]+)|{RUNS}/(?P<run>[^/]+))-(?P<uid>[^-/]+)/(?P<step>[^./]+)(?:\.(?P<item>\d+))?"
+    rf"pvc://{ARTIFACT_CLAIM}/(?:{JOBS}/(?P<job>[^/]+)|{RUNS}/(?P<run>[^/]+))-(?P<uid>[0-9a-f]{{8}})/(?P<step>[^./]+)(?:\.(?P<item>\d+))?"
 )
 """Where a training, or a step of a run, writes."""
 
