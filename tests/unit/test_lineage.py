@@ -1,8 +1,10 @@
 """What lineage tells of records that are on their way, in a circle, deep, many, or wrong; the trees are in tests/golden."""
 
+import re
+
 import pytest
 from lineages import endpoint, followed, made_version, runs, told, training
-from runs import World, step
+from runs import World, inline, step
 
 from noria.api import Endpoint, Pipeline
 from noria.plan.contract import Ref
@@ -114,3 +116,16 @@ def test_objects_are_named_as_kubectl_names_them() -> None:
     for each in ("x", "mep/", "pod/x", "/x"):
         with pytest.raises(ValueError, match=r"npl/NAME \(Pipeline\), mep/NAME \(Endpoint\)"):
             named(each, "n", (Pipeline, Endpoint))
+
+
+def test_the_record_of_a_registered_version_is_bounded() -> None:
+    many = step("many", gives="data:dataset told:json", foreach={"items": list(range(100)), "parallelism": 100})
+    gathers = step("gathers", "data=many.data", "told=many.told", gives="model:model")
+    world = World(inline(many, gathers, step("reg", "model=gathers.model", register={"model": "m"}))).settle()
+    for name in sorted(world.active()):
+        world.succeed(name, {"told": "x" * 100}, look=False)
+    world.settle().succeed("gathers")
+    spec = next(each["spec"] for each in world.others if each["kind"] == "ModelVersion")
+    assert [each["name"] for each in spec["lineage"]["inputs"]] == [f"data/{n}" for n in range(64)]
+    assert re.fullmatch("sha256:[0-9a-f]{64}", spec["parameters"]["told"]), "what is long is known by its digest"
+    assert world.verdict() == ("True", "Completed")
