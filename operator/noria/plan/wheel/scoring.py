@@ -9,8 +9,6 @@ from noria.plan import causes
 from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.manifests import (
     CONTAINER_SECURITY,
-    POD_SECURITY,
-    SERVICE_ACCOUNT,
     canonical,
     child,
     claim_of,
@@ -19,6 +17,7 @@ from noria.plan.manifests import (
     owner_labels,
     resources,
 )
+from noria.plan.pods import CONFIG, HOME, RESTRICTED, TMP, mounted, told
 from noria.plan.training import ROLE
 from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
 
@@ -56,12 +55,7 @@ def _job(
     models = {"champion": champion, "challenger": challenger}
     folders = {f"/noria/{name}": version.spec.uri for name, version in models.items()} | {"/noria/test": gate.test}
     claims = {_volume(claim_of(uri)[0]): claim_of(uri)[0] for uri in folders.values()}
-    mounts = [{"name": "config", "mountPath": "/noria/config", "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]
-    for path, uri in folders.items():
-        claim, inner = claim_of(uri)
-        mount = {"name": _volume(claim), "mountPath": path, "readOnly": True}
-        mounts.append(mount | ({"subPath": inner} if inner else {}))
-    told = {
+    order = {
         "test": "/noria/test",
         "target": gate.target,
         "metrics": [each.name for each in gate.metrics],
@@ -73,35 +67,31 @@ def _job(
         },
     }
     labels = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}
-    file = {
-        "path": "score.json",
-        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{SCORE_ANNOTATION}']"},
-    }
     container = {
         "name": SCORER,
         "image": settings.server_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "server.score"],
-        "env": [{"name": name, "value": "/tmp"} for name in ("HOME", "TMPDIR")] + [{"name": "USER", "value": "noria"}],
+        "env": [{"name": name, "value": value} for name, value in sorted(HOME.items())],
         "resources": resources(gate.resources),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
+        "volumeMounts": [
+            CONFIG,
+            TMP[0],
+            *(mounted(uri, path, _volume(claim_of(uri)[0])) for path, uri in folders.items()),
+        ],
     }
     pod = {
-        "restartPolicy": "Never",
-        "serviceAccountName": SERVICE_ACCOUNT,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
+        **RESTRICTED,
         "containers": [container],
         "volumes": [
-            {"name": "config", "downwardAPI": {"items": [file]}},
-            {"name": "tmp", "emptyDir": {}},
+            told({"score.json": SCORE_ANNOTATION}),
+            TMP[1],
             *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in sorted(claims.items())),
         ],
     }
-    metadata = {"labels": owner_labels(endpoint) | labels, "annotations": {SCORE_ANNOTATION: canonical(told)}}
+    metadata = {"labels": owner_labels(endpoint) | labels, "annotations": {SCORE_ANNOTATION: canonical(order)}}
     body = {
         "spec": {
             "backoffLimit": 3,
