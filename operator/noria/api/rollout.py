@@ -40,10 +40,10 @@ class Slices(Model):
     """Smaller groups are not judged. Default 20."""
 
 
-class Gate(Model):
-    """The offline gate: champion and challenger are scored on the same held-out data by one Job."""
+class Evaluation(Model):
+    """Champion and challenger are scored on the same held-out data by one Job."""
 
-    test: InputUri
+    test: InputUri | None = None
     """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv."""
     target: Annotated[str, Field(min_length=1, max_length=128)] = "target"
     """Column of the truth, in CSV. Default target."""
@@ -57,6 +57,13 @@ class Gate(Model):
     """CPU and memory of the Job."""
     deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 3600
     """Seconds that the scoring may take. Default 3600."""
+
+
+class Gate(Evaluation):
+    """The offline gate: champion and challenger are scored on the same held-out data by one Job."""
+
+    test: InputUri
+    """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv."""
 
 
 class Mirror(Model):

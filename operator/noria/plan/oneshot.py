@@ -76,8 +76,7 @@ def job(owner: Resource, name: str, errand: Errand, settings: Settings, *, names
 
 def said(pods: Iterable[Manifest]) -> str | None:
     """The agent's message; None if it went with its pod."""
-    ended = (causes.terminated(pod, AGENT) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded")
-    return next((str(each["message"]) for each in ended if each and each.get("message")), None)
+    return causes.said(pods, AGENT)
 
 
 def why_failed(failed: Manifest, pods: Iterable[Manifest], waits: str | None) -> str:

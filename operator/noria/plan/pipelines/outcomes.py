@@ -101,8 +101,7 @@ def _completed(
     done = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "disruptions": None}
     if not jobs.told(step):
         return record.model_copy(update=done | {"image": _image(pods)})
-    said = [causes.terminated(pod, AGENT) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"]
-    message = next((each["message"] for each in said if each and each.get("message")), None)
+    message = causes.said(pods, AGENT)
     if message is None and (
         any(not causes.over(pod) for pod in pods) or (not pods and _since(end, now) < LOST_SECONDS)
     ):
