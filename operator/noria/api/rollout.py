@@ -41,9 +41,10 @@ class Slices(Model):
 
 
 class Evaluation(Model):
-    """Champion and challenger are scored on the same held-out data by one Job."""
+    """How champion and challenger are scored on the same held-out data."""
 
     test: InputUri | None = None
+    """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv; absent: the input `test`."""
     """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv."""
     target: Annotated[str, Field(min_length=1, max_length=128)] = "target"
     """Column of the truth, in CSV. Default target."""

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, FiniteFloat, ValidationError
 
 from noria.api.cycle import GateResult, Result
 from noria.api.meta import Model
 from noria.api.rollout import Evaluation, MetricGate, Slices
 
 LESS_IS_BETTER = ("log_loss", "mae", "rmse")
-Scores = dict[str, float]
+Scores = dict[str, FiniteFloat]
 
 
 class Slice(Model):
@@ -38,7 +38,7 @@ class Scored(Model):
     scores: dict[str, Scores] = {}
     slices: dict[str, Slice] = {}
     omitted: Omitted = Omitted()
-    error: str | None = None
+    error: str | None = Field(None, pattern=r"^[A-Z][A-Za-z]{0,63}$")
     whose: str | None = None
     """Whose fault the error is: challenger, champion or data."""
     message: str | None = None
