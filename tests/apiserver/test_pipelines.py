@@ -28,7 +28,7 @@ def pipeline(*steps: Manifest, **spec: Any) -> Manifest:
 BAD = {
     "a step without a kind": (
         pipeline({"name": "a"}),
-        "set exactly one of component, run, train, register and approve",
+        "set exactly one of component, run, train, evaluate, register and approve",
     ),
     "a step of two kinds": (pipeline({"name": "a", "run": RUN, "approve": {}}), "set exactly one of component"),
     "no steps": (pipeline(), "spec.steps"),
@@ -45,6 +45,18 @@ BAD = {
     "outputs of a training": (
         pipeline({"name": "a", "train": {"recipe": {"name": "sklearn"}}, "outputs": [{"name": "x", "type": "json"}]}),
         "outputs belong to run",
+    ),
+    "an evaluation by nothing": (
+        pipeline({"name": "a", "evaluate": {"test": "pvc://c/d", "metrics": []}}),
+        "evaluate.metrics",
+    ),
+    "an evaluation by a metric that is none": (
+        pipeline({"name": "a", "evaluate": {"metrics": [{"name": "bleu"}]}}),
+        'Unsupported value: "bleu"',
+    ),
+    "an evaluation that is retried": (
+        pipeline({"name": "a", "evaluate": {"metrics": [{"name": "f1"}]}, "retry": {"limit": 1}}),
+        "retry belongs to run",
     ),
     "an unknown field": (pipeline({"name": "a", "run": RUN, "retries": 3}), 'unknown field "spec.steps[0].retries"'),
     "a component of two kinds": (
