@@ -77,6 +77,16 @@ def test_what_is_not_good_enough_fails_and_what_needs_it_is_skipped(told: Any, c
     assert outputs(world)["passed"] is False and sum(world.made.values()) == 2
 
 
+def test_the_numbers_of_a_model_that_failed_are_outputs_of_the_pipeline() -> None:
+    whole = [{"name": "numbers", "from": "judge.metrics"}, {"name": "better", "from": "judge.passed"}]
+    world = judging(**inline(*STEPS, outputs=whole)).succeed("judge", scores(("champion", "challenger"), samples=9))
+    assert world.verdict() == ("False", "TooFewSamples")
+    assert world.status["outputs"] == [
+        {"name": "numbers", "value": {"accuracy": 0.95}},
+        {"name": "better", "value": False},
+    ]
+
+
 def test_no_number_is_not_taken_for_one() -> None:
     world = judging()
     live = world.active()["judge"]
