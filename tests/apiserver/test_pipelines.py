@@ -31,7 +31,7 @@ def pipeline(*steps: Manifest, **spec: Any) -> Manifest:
 BAD = {
     "a step without a kind": (
         pipeline({"name": "a"}),
-        "set exactly one of component, run, train, register and approve",
+        "set exactly one of component, run, train, evaluate, register and approve",
     ),
     "a step of two kinds": (pipeline({"name": "a", "run": RUN, "approve": {}}), "set exactly one of component"),
     "no steps": (pipeline(), "spec.steps"),
@@ -48,6 +48,18 @@ BAD = {
     "outputs of a training": (
         pipeline({"name": "a", "train": {"recipe": {"name": "sklearn"}}, "outputs": [{"name": "x", "type": "json"}]}),
         "outputs belong to run",
+    ),
+    "an evaluation by nothing": (
+        pipeline({"name": "a", "evaluate": {"test": "pvc://c/d", "metrics": []}}),
+        "evaluate.metrics",
+    ),
+    "an evaluation by a metric that is none": (
+        pipeline({"name": "a", "evaluate": {"metrics": [{"name": "bleu"}]}}),
+        'Unsupported value: "bleu"',
+    ),
+    "an evaluation that is retried": (
+        pipeline({"name": "a", "evaluate": {"metrics": [{"name": "f1"}]}, "retry": {"limit": 1}}),
+        "retry belongs to run",
     ),
     "an unknown field": (pipeline({"name": "a", "run": RUN, "retries": 3}), 'unknown field "spec.steps[0].retries"'),
     "a component of two kinds": (
@@ -291,28 +303,69 @@ def test_lineage_and_graph_read_what_the_operator_has_recorded(
     assert "cannot get resource" in says("lineage", "mep/e", user="nobody")
 
 
-def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest) -> None:
-    """The kubelet and the Job controller: the pod ends well, and the agent has told `message`."""
+def test_a_model_is_scored_once_and_what_it_gave_is_told(
+    control_plane: Any, kubectl: Any, namespace: str, start: Any, eventually: Any
+) -> None:
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+    rule = {"endpoint": "digits", "test": "pvc://noria-artifacts/data/held-out", "metrics": [{"name": "accuracy"}]}
+    steps = [
+        {"name": "a", "run": RUN, "outputs": [{"name": "model", "type": "model"}]},
+        {"name": "judge", "evaluate": rule, "inputs": [{"name": "model", "from": "a.model"}]},
+    ]
+    serves = written("Endpoint", "digits", model={"name": "digits", "track": "Latest"})
+    for each in (serves, pipeline(*steps), written("PipelineRun", "r", pipeline="p")):
+        each["metadata"]["namespace"] = namespace
+        assert kubectl("apply", "-f", "-", stdin=json.dumps(each)).returncode == 0
+
+    def read(*what: str) -> Any:
+        return json.loads(kubectl("get", "-n", namespace, *what, "-o", "json").stdout)
+
+    def job(step: str) -> Any:
+        return next(
+            (each for each in read("jobs")["items"] if each["metadata"]["labels"]["noria.dev/step"] == step), None
+        )
+
+    made = {"digest": "sha256:" + "d" * 64, "files": 2, "bytes": 1, "format": "onnx"}
+    complete(kubectl, namespace, eventually(lambda: job("a")), {"outputs": {"model": made}, "inputs": {}})
+    scored = {"samples": 720, "test": "sha256:" + "e" * 64, "scores": {"challenger": {"accuracy": 0.95}}}
+    complete(kubectl, namespace, eventually(lambda: job("judge")), scored, "scorer")
+    run = eventually(lambda: (found := read("nrun", "r"))["status"].get("completionTime") and found)
+    assert run["status"]["conditions"][0]["reason"] == "Completed", run["status"]
+    judged = run["status"]["steps"][1]
+    assert judged["outputs"] == [
+        {"name": "passed", "value": True},
+        {"name": "metrics", "value": {"accuracy": 0.95}},
+        {"name": "champion", "value": {}},
+    ]
+    assert judged["message"] == "there is no champion to compare with" and judged["key"].startswith("sha256:")
+    writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
+    assert len(writes) == len(set(writes)) == 2, writes
+
+
+def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest, container: str = "agent") -> None:
+    """The kubelet and the Job controller: the pod ends well, and `container`, the agent or the scorer, has told `message`."""
     name = job["metadata"]["name"]
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
     labels = job["spec"]["template"]["metadata"]["labels"]
-    container = {"name": "main", "image": "x"}
+    main = "main" if container == "agent" else container
     agent = {"name": "agent", "image": "x", "restartPolicy": "Always"}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
-        "spec": {"containers": [container], "initContainers": [agent]},
+        "spec": {"containers": [{"name": main, "image": "x"}], "initContainers": [agent]},
     }
     if not kubectl("get", "serviceaccount", "default", "-n", namespace).stdout:
         kubectl("create", "serviceaccount", "default", "-n", namespace)
     assert (made := kubectl("create", "-f", "-", stdin=json.dumps(pod))).returncode == 0, made.stderr
     ended = {"image": "x", "imageID": "x", "ready": False, "restartCount": 0}
-    over = {"terminated": {"exitCode": 0, "message": json.dumps(message)}}
+    over = {name: {"terminated": {"exitCode": 0}} for name in ("agent", main)}
+    over[container]["terminated"]["message"] = json.dumps(message)
     status = {
         "phase": "Succeeded",
-        "containerStatuses": [ended | {"name": "main", "state": {"terminated": {"exitCode": 0}}}],
-        "initContainerStatuses": [ended | {"name": "agent", "state": over}],
+        "containerStatuses": [ended | {"name": main, "state": over[main]}],
+        "initContainerStatuses": [ended | {"name": "agent", "state": over["agent"]}],
     }
     patch(kubectl, namespace, "pod", name, status)
     now = "2026-11-24T12:00:00Z"

@@ -78,6 +78,9 @@ def succeed(server: Any) -> None:
         message = {"digest": "sha256:" + "b" * 64, "files": 1, "bytes": 5, "format": "onnx", "wrong": []}
         now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
         ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now}
+        container = "scorer" if "judge" in ref.name else "main"
+        scored = {"samples": 100, "test": "sha256:" + "c" * 64, "scores": {"challenger": {"accuracy": 0.9}}}
+        told = ended | ({"message": json.dumps(scored)} if container == "scorer" else {})
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -90,7 +93,7 @@ def succeed(server: Any) -> None:
             },
             "status": {
                 "phase": "Succeeded",
-                "containerStatuses": [{"name": "main", "image": "x", "imageID": "", "state": {"terminated": ended}}],
+                "containerStatuses": [{"name": container, "image": "x", "imageID": "", "state": {"terminated": told}}],
                 "initContainerStatuses": [
                     {"name": "agent", "state": {"terminated": ended | {"message": json.dumps(message)}}}
                 ],
@@ -249,18 +252,27 @@ def test_new_data_are_found_once_and_set_off_one_training(late: bool, case_type:
 
 
 def pipeline_run(case_type: Any) -> Any:
-    """A run of a pipeline whose containers all succeed: data, a fan-out, a training, an approval that is given, a version."""
+    """A run of a pipeline whose containers all succeed: data, a fan-out, a training, its evaluation, a version."""
     container = {"image": "x"}
+    rule = {"test": "pvc://noria-artifacts/data/held-out", "metrics": [{"name": "accuracy"}], "endpoint": "digits"}
     steps = [
         {"name": "first", "run": container},
         {"name": "fan", "after": ["first"], "run": container, "foreach": {"items": [1, 2, 3], "parallelism": 2}},
         {"name": "train", "after": ["fan"], "train": {"image": "x", "command": ["train"]}},
-        {"name": "register", "inputs": [{"name": "model", "from": "train.model"}], "register": {"model": "digits"}},
+        {"name": "judge", "inputs": [{"name": "model", "from": "train.model"}], "evaluate": rule},
+        {
+            "name": "register",
+            "inputs": [{"name": "model", "from": "train.model"}, {"name": "passed", "from": "judge.passed"}],
+            "register": {"model": "digits"},
+        },
         {"name": "last", "run": container, "onExit": True},
     ]
     pipeline = {"apiVersion": "noria.dev/v1alpha1", "kind": "Pipeline", "spec": {"steps": steps}}
     run = {"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun", "spec": {"pipeline": "digits"}}
-    objects = [each | {"metadata": {"name": "digits", "namespace": "vision"}} for each in (pipeline, run)]
+    endpoint = {"apiVersion": "noria.dev/v1alpha1", "kind": "Endpoint"}
+    endpoint["spec"] = {"model": {"name": "digits", "version": 7}}  # type: ignore[assignment]
+    named = {"metadata": {"name": "digits", "namespace": "vision"}}
+    objects = [each | named for each in (pipeline, run, endpoint)]
     return case_type(objects=objects, settings=SETTINGS, world=succeed, controllers=CONTROLLERS)
 
 
@@ -268,7 +280,7 @@ def pipeline_run(case_type: Any) -> Any:
 def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: bool, case_type: Any) -> None:
     writes = check(pipeline_run(case_type), late)
     made = [each for each in writes if each.startswith(("apply Job", "create ModelVersion"))]
-    assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1, made
+    assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1 + 1, made
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
@@ -279,8 +291,8 @@ def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operat
     before = case.serve()
     case.run(before)
     (earlier,) = (each for ref, each in before.objects.items() if ref.kind == "PipelineRun")
-    (pipeline, run) = case.objects
+    (pipeline, run, endpoint) = case.objects
     metadata = {"name": "again", "namespace": "vision"}
-    case.objects = [pipeline, earlier, run | {"metadata": metadata}]
+    case.objects = [pipeline, earlier, endpoint, run | {"metadata": metadata}]
     made = [each for each in check(case, late) if each.startswith(("apply Job", "apply TrainingJob"))]
     assert len(made) == 2 and made[0].startswith("apply Job again-look-1"), "one look, and the step with onExit"

@@ -32,6 +32,8 @@ def bound(name: str, **source: Any) -> dict[str, Any]:
 
 
 A = step("a", gives="rows:integer data:dataset words:json score:number")
+T = step("t", train=TRAIN)
+EVALUATE = {"test": "pvc://c/held-out", "metrics": [{"name": "accuracy"}]}
 CASES: dict[str, tuple[list[Any], str]] = {
     "unknown step": ([A, step("b", "x=aa.rows")], "steps[b].inputs[x].from: aa is no step; did you mean a?"),
     "unknown port": ([A, step("b", "x=a.row")], "steps[b].inputs[x].from: row is no output of step a; did you mean rows?"),
@@ -75,6 +77,44 @@ CASES: dict[str, tuple[list[Any], str]] = {
     ),
     "registering data": ([A, step("r", "model=a.data", register={"model": "m"})], "steps[r].inputs[model]: it is of type dataset"),
     "registering nothing": ([A, step("r", register={"model": "m"})], "register takes the input model"),
+    "evaluating nothing": ([step("e", evaluate=EVALUATE)], "steps[e].inputs: evaluate takes the input model; bind it"),
+    "evaluating data": ([A, step("e", "model=a.data", evaluate=EVALUATE)], "steps[e].inputs[model]: it is of type dataset; bind an output of type model"),
+    "evaluating what has no digest": (
+        [step("e", evaluate=EVALUATE) | {"inputs": [{"name": "model", "uri": "pvc://c/m", "type": "model"}]}],
+        "steps[e].inputs[model]: what lies there has no digest",
+    ),
+    "evaluating a list of models": (
+        [step("t", train=TRAIN, foreach={"items": [1]}), step("e", "model=t.model", evaluate=EVALUATE)],
+        "steps[e].inputs[model]: it is of type list of model",
+    ),
+    "evaluating on nothing": ([T, step("e", "model=t.model", evaluate={"metrics": [{"name": "f1"}]})], "steps[e].evaluate.test: there are no held-out data"),
+    "evaluating on two": (
+        [A, T, step("e", "model=t.model", "test=a.data", evaluate=EVALUATE)],
+        "steps[e].evaluate.test: the held-out data are the input test already",
+    ),
+    "evaluating beside two": (
+        [T, step("e", "model=t.model", "champion=t.model", evaluate=EVALUATE | {"endpoint": "x"})],
+        "steps[e].evaluate.endpoint: the champion is the input champion already",
+    ),
+    "evaluating by nothing": ([T, step("e", "model=t.model", evaluate=EVALUATE | {"metrics": []})], "metrics: List should have at least 1 item"),
+    "evaluating by a rule that cannot be": (
+        [T, step("e", "model=t.model", evaluate=EVALUATE | {"slices": {"columns": ["a"]}})],
+        "steps[e].evaluate.slices: set maxDrop, maxGap or both",
+    ),
+    "evaluating on what no Job reads": (
+        [T, step("e", "model=t.model", evaluate=EVALUATE | {"test": "s3://b/c"})],
+        "steps[e].evaluate.test: uri must be pvc://CLAIM/PATH",
+    ),
+    "evaluating more than it takes": (
+        [A, T, step("e", "model=t.model", "x=a.data", evaluate=EVALUATE)],
+        "steps[e].inputs[x]: evaluate takes the folders model, champion, test",
+    ),
+    "evaluating for a time": ([T, step("e", "model=t.model", evaluate=EVALUATE, timeoutSeconds=5)], "steps[e].timeoutSeconds: an evaluation ends as"),
+    "evaluating again and again": ([T, step("e", "model=t.model", evaluate=EVALUATE, retry={"limit": 1})], "retry belongs to run"),
+    "evaluating": (
+        [A, T, step("e", "model=t.model", "x=a.rows", evaluate=EVALUATE, when="inputs.x > 1"), step("b", "m=e.metrics", "p=e.passed", when="inputs.p")],
+        "",
+    ),
     "approving a folder": ([A, step("k", "d=a.data", approve={})], "steps[k].inputs[d]: it is of type dataset"),
     "an output of nothing": ([A], "outputs[x].from: y is no output of step a"),
     "no such component": ([step("b", component="d")], "steps[b].component: there is no Component d; create it, or name one of: c"),

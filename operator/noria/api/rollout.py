@@ -40,11 +40,11 @@ class Slices(Model):
     """Smaller groups are not judged. Default 20."""
 
 
-class Gate(Model):
-    """The offline gate: champion and challenger are scored on the same held-out data by one Job."""
+class Evaluation(Model):
+    """How champion and challenger are scored on the same held-out data."""
 
-    test: InputUri
-    """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv."""
+    test: InputUri | None = None
+    """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv; absent: the input `test`."""
     target: Annotated[str, Field(min_length=1, max_length=128)] = "target"
     """Column of the truth, in CSV. Default target."""
     metrics: Annotated[list[MetricGate], Field(min_length=1, max_length=8, json_schema_extra=map_list("name"))]
@@ -57,6 +57,13 @@ class Gate(Model):
     """CPU and memory of the Job."""
     deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 3600
     """Seconds that the scoring may take. Default 3600."""
+
+
+class Gate(Evaluation):
+    """The offline gate: champion and challenger are scored on the same held-out data by one Job."""
+
+    test: InputUri
+    """The held-out data: pvc://CLAIM/PATH of the same namespace, a folder with test.npz or test.csv."""
 
 
 class Mirror(Model):

@@ -7,6 +7,7 @@ from pydantic import Field
 from noria.api.meta import Model, map_list, rules
 from noria.api.pod import EnvVars, Name, Placement, PullSecrets, Resources
 from noria.api.ports import Bindings, ObjectName, Outputs, PortName, Reference, StepName, Value
+from noria.api.rollout import Evaluation
 from noria.api.trainingjob import Retry, TrainingJobSpec
 
 MAX_ITEMS = 100
@@ -51,6 +52,13 @@ class Approve(Model):
     """What they are asked; {NAME} stands for the value of an input."""
 
 
+class Evaluate(Evaluation):
+    """Scores the input `model` beside a champion, as the gate of an Endpoint does; the step fails if it is not good enough."""
+
+    endpoint: ObjectName | None = None
+    """Its served version is the champion; absent: the input `champion`, or there is none."""
+
+
 class Foreach(Model):
     """Runs the step once for each item of a list, at most 100."""
 
@@ -88,9 +96,9 @@ class Step(Model):
     model_config = Model.model_config | {
         "json_schema_extra": rules(
             (
-                "[has(self.component), has(self.run), has(self.train), has(self.register), has(self.approve)]"
+                "[has(self.component), has(self.run), has(self.train), has(self.evaluate), has(self.register), has(self.approve)]"
                 ".filter(each, each).size() == 1",
-                "set exactly one of component, run, train, register and approve",
+                "set exactly one of component, run, train, evaluate, register and approve",
             ),
             ("!has(self.retry) || has(self.run) || has(self.component)", "retry belongs to run; train has its own"),
             (
@@ -109,6 +117,8 @@ class Step(Model):
     """A container of one's own."""
     train: Annotated[TrainingJobSpec | None, Field(json_schema_extra=BARE)] = None
     """A TrainingJob. Outputs: model, metrics, and version if output.model is set."""
+    evaluate: Annotated[Evaluate | None, Field(json_schema_extra=BARE)] = None
+    """Scores the input `model` beside a champion on held-out data. Outputs: passed, metrics, champion."""
     register_: Annotated[Register | None, Field(alias="register")] = None
     """Makes a ModelVersion of the input `model`. Output: version."""
     approve: Approve | None = None
@@ -131,7 +141,7 @@ class Step(Model):
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     """Seconds that one attempt, or the wait for an approval, may take; absent: any time."""
     cache: Cache = Cache()
-    """Whether what an earlier run made may be taken instead; of run and train, and not of a step with onExit."""
+    """Whether what an earlier run made may be taken instead; of run, train and evaluate, and not of a step with onExit."""
 
 
 Steps = Annotated[list[Step], Field(min_length=1, max_length=500, json_schema_extra=map_list("name"))]

@@ -52,6 +52,12 @@ def terminated(pod: Manifest, container: str) -> Manifest | None:
     return None
 
 
+def said(pods: Iterable[Manifest], container: str) -> str | None:
+    """The message that the container of that name left in a pod that succeeded; None if it left none, or went with its pod."""
+    ended = (terminated(pod, container) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded")
+    return next((str(each["message"]) for each in ended if each and each.get("message")), None)
+
+
 def pod_condition(pod: Manifest, type: str) -> Manifest | None:
     """The pod's condition of that type."""
     return next((each for each in pod.get("status", {}).get("conditions", []) if each["type"] == type), None)

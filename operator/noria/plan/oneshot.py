@@ -6,7 +6,8 @@ from typing import NamedTuple
 from noria.api.meta import Resource
 from noria.plan import causes
 from noria.plan.contract import Manifest, Settings
-from noria.plan.manifests import CONTAINER_SECURITY, POD_SECURITY, SERVICE_ACCOUNT, child, owner_labels
+from noria.plan.manifests import CONTAINER_SECURITY, child, owner_labels
+from noria.plan.pods import CONFIG, RESTRICTED, told
 from noria.plan.training import AGENT, AGENT_RESOURCES, ROLE
 
 DEADLINE_SECONDS = 600
@@ -40,7 +41,6 @@ def job(owner: Resource, name: str, errand: Errand, settings: Settings, *, names
     """The Job of one errand; it ends after 600 s at the latest."""
     mark, kind = _mark(errand.kind), errand.kind
     labels = {ROLE: kind, mark: str(errand.number)}
-    told = {"path": f"{kind}.json", "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{mark}']"}}
     container = {
         "name": AGENT,
         "image": settings.agent_image,
@@ -50,21 +50,14 @@ def job(owner: Resource, name: str, errand: Errand, settings: Settings, *, names
         "resources": AGENT_RESOURCES,
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "config", "mountPath": "/noria/config", "readOnly": True},
-            errand.mount,
-        ],
+        "volumeMounts": [CONFIG, errand.mount],
     }
     pod = {
-        "restartPolicy": "Never",
-        "serviceAccountName": SERVICE_ACCOUNT,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
+        **RESTRICTED,
         "terminationGracePeriodSeconds": 30,
         "containers": [container],
         "volumes": [
-            {"name": "config", "downwardAPI": {"items": [told]}},
+            told({f"{kind}.json": mark}),
             {"name": errand.mount["name"], "persistentVolumeClaim": errand.claim},
         ],
     }
@@ -83,8 +76,7 @@ def job(owner: Resource, name: str, errand: Errand, settings: Settings, *, names
 
 def said(pods: Iterable[Manifest]) -> str | None:
     """The agent's message; None if it went with its pod."""
-    ended = (causes.terminated(pod, AGENT) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded")
-    return next((str(each["message"]) for each in ended if each and each.get("message")), None)
+    return causes.said(pods, AGENT)
 
 
 def why_failed(failed: Manifest, pods: Iterable[Manifest], waits: str | None) -> str:

@@ -9,7 +9,7 @@ from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import cache, lint
+from noria.plan.pipelines import cache, evaluating, lint
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -21,16 +21,19 @@ NAMED = 3
 
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
-    """Before it begins the pipeline and the components; later the versions, while a register step has not ended."""
+    """Before it begins the pipeline and the components; later the versions, while a register step has not ended,
+    and the Endpoints whose served version is the champion of an evaluate step."""
     if finished(run.status):
         return Needs()
     if run.status.frozen is None:
         named = (_pipeline(run),) if run.spec.pipeline else ()
         return Needs(refs=named, selectors=(_components(run), *((cache.runs(run),) if named else ())))
     open_ones = {each.name for each in run.status.steps if each.state not in ENDED}
-    registers = any(each.register_ and each.name in open_ones for each in unpack(run.status.frozen).steps)
+    open_steps = [each for each in unpack(run.status.frozen).steps if each.name in open_ones]
+    endpoints = tuple(dict.fromkeys(ref for each in open_steps if (ref := evaluating.endpoint(run, each))))
+    numbered = endpoints or any(each.register_ for each in open_steps)
     earlier = tuple(cache.source(run, each) for each in run.status.sources)
-    return Needs(refs=earlier, selectors=(versions(run),) if registers else ())
+    return Needs(refs=(*earlier, *endpoints), selectors=(versions(run),) if numbered else ())
 
 
 def _pipeline(run: PipelineRun) -> Ref:

@@ -6,8 +6,6 @@ from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import (
     ARTIFACT_CLAIM,
     CONTAINER_SECURITY,
-    POD_SECURITY,
-    SERVICE_ACCOUNT,
     canonical,
     child,
     claim_of,
@@ -17,6 +15,7 @@ from noria.plan.manifests import (
     placement,
     resources,
 )
+from noria.plan.pods import CONFIG, HOME, RESTRICTED, SHM, TMP, mounted, source, told, volume
 
 MAIN, AGENT = "main", "agent"
 JOBS = "jobs"
@@ -134,11 +133,7 @@ def _job(
         "spec": {
             **where,
             "tolerations": where.get("tolerations", []) + NODE_LOSS_TOLERATIONS,
-            "restartPolicy": "Never",
-            "serviceAccountName": SERVICE_ACCOUNT,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": POD_SECURITY,
+            **RESTRICTED,
             "volumes": _volumes(job),
             **pod,
         },
@@ -159,7 +154,7 @@ def _job(
 def pod_json(job: TrainingJob, attempt: int) -> str:
     """What the pod is told (docs/pod-contract.md)."""
     spec = job.spec
-    told = {
+    order = {
         "namespace": job.metadata.namespace,
         "trainingJob": job.metadata.name,
         "uid": job.metadata.uid,
@@ -172,7 +167,7 @@ def pod_json(job: TrainingJob, attempt: int) -> str:
         "resume": spec.checkpoint.enabled and spec.checkpoint.resume,
         "checkpointIntervalSeconds": spec.checkpoint.interval_seconds,
     }
-    return canonical(told | ({"recipe": spec.recipe.manifest()} if spec.recipe else {}))
+    return canonical(order | ({"recipe": spec.recipe.manifest()} if spec.recipe else {}))
 
 
 def _main(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
@@ -183,8 +178,8 @@ def _main(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
     mounts = [
         *_shared_mounts(job),
         {"name": "artifacts", "mountPath": spec.output.path, "subPath": f"{folder(job)}/attempt-{attempt}"},
-        {"name": "tmp", "mountPath": "/tmp"},
-        {"name": "shm", "mountPath": "/dev/shm"},
+        TMP[0],
+        SHM[0],
     ]
     if spec.checkpoint.enabled:
         mounts.append({"name": "artifacts", "mountPath": spec.checkpoint.path, "subPath": f"{folder(job)}/checkpoint"})
@@ -224,50 +219,26 @@ def _agent(job: TrainingJob, attempt: int, settings: Settings, mode: str) -> Man
 
 
 def _shared_mounts(job: TrainingJob) -> list[Manifest]:
-    mounts: list[Manifest] = [
-        {"name": "config", "mountPath": "/noria/config", "readOnly": True},
-        {"name": "run", "mountPath": "/noria/run"},
-    ]
-    for each in job.spec.inputs:
-        claim, path = claim_of(each.uri)
-        mount = {"name": _volume(claim), "mountPath": f"/noria/input/{each.name}", "readOnly": True}
-        mounts.append(mount | ({"subPath": path} if path else {}))
-    return mounts
-
-
-def _volume(claim: str) -> str:
-    return "artifacts" if claim == ARTIFACT_CLAIM else f"input-{digest(claim)[7:15]}"
+    inputs = (mounted(each.uri, f"/noria/input/{each.name}") for each in job.spec.inputs)
+    return [CONFIG, {"name": "run", "mountPath": "/noria/run"}, *inputs]
 
 
 def _volumes(job: TrainingJob) -> list[Manifest]:
-    claims = {_volume(claim): claim for claim, _ in (claim_of(each.uri) for each in job.spec.inputs)} | {
-        "artifacts": ARTIFACT_CLAIM
-    }
-    told = {
-        "path": "pod.json",
-        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{POD_ANNOTATION}']"},
-    }
+    claims = {claim_of(each.uri)[0] for each in job.spec.inputs} | {ARTIFACT_CLAIM}
     volumes: list[Manifest] = [
-        {"name": "config", "downwardAPI": {"items": [told]}},
+        told({"pod.json": POD_ANNOTATION}),
         {"name": "run", "emptyDir": {"sizeLimit": "1Gi"}},
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory"}},
-        *({"name": name, "persistentVolumeClaim": _source(claim)} for name, claim in sorted(claims.items())),
+        TMP[1],
+        SHM[1],
+        *({"name": volume(claim), "persistentVolumeClaim": source(claim)} for claim in sorted(claims, key=volume)),
     ]
     return volumes + ([{"name": "code", "configMap": {"name": code_name(job)}}] if job.spec.code else [])
-
-
-def _source(claim: str) -> Manifest:
-    """Of a claim that is only read the volume is read only: a path that is not there is told, where else the kubelet makes it."""
-    return {"claimName": claim} | ({} if claim == ARTIFACT_CLAIM else {"readOnly": True})
 
 
 def _contract_environment(job: TrainingJob) -> list[Manifest]:
     spec = job.spec
     values = {
-        "HOME": "/tmp",
-        "USER": "noria",  # torch asks for a user's name, which the user 1000 of most images lacks
-        "TMPDIR": "/tmp",
+        **HOME,
         "NORIA_POD_FILE": "/noria/config/pod.json",
         "NORIA_OUTPUT_DIR": spec.output.path,
         "NORIA_STEPS_FILE": "/noria/run/steps.jsonl",

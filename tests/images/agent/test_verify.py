@@ -38,6 +38,16 @@ def test_what_steps_gave_and_read_is_as_it_was_until_it_changes(tmp_path: Path) 
     assert wrong(tmp_path, *checks) == [0, 1, 2, 3]
 
 
+def test_held_out_data_are_known_by_the_digest_that_the_scorer_tells(tmp_path: Path) -> None:
+    (tmp_path / "held" / "sub").mkdir(parents=True)
+    (tmp_path / "held" / "test.csv").write_text("x,target\n1,2\n")
+    (tmp_path / "held" / "sub" / "notes").write_text("n\n")
+    folder = "sha256:b35f860486d097f6eba8188c88168450ac791e3c7486db72f4b3a2ff77526dac"
+    file = "sha256:0aaf57877fa7d7cbc1eb3c0ae540651dab3291a35e6291521ecc8924d6b1b50a"
+    checks = [{"path": "held", "digest": folder}, {"path": "held/test.csv", "digest": file}]
+    assert wrong(tmp_path, *({**each, "called": "test"} for each in checks)) == []
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").write_text("x")

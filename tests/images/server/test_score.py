@@ -71,6 +71,16 @@ def test_a_sample_of_a_large_test_set_is_the_same_every_time(tmp_path: Path) -> 
     assert asked[0] == asked[1] and asked[0]["samples"] == 100
 
 
+def test_the_data_are_told_by_the_digest_that_the_agent_makes(tmp_path: Path) -> None:
+    (tmp_path / "held" / "sub").mkdir(parents=True)
+    (tmp_path / "held" / "test.csv").write_text("x,target\n1,2\n")
+    (tmp_path / "held" / "sub" / "notes").write_text("n\n")
+    (tmp_path / "test").write_text("x,target\n1,2\n")
+    folder = "sha256:b35f860486d097f6eba8188c88168450ac791e3c7486db72f4b3a2ff77526dac"
+    file = "sha256:0aaf57877fa7d7cbc1eb3c0ae540651dab3291a35e6291521ecc8924d6b1b50a"
+    assert [digest(tmp_path / "held"), digest(tmp_path / "test")] == [folder, file]
+
+
 def test_csv_with_texts_for_labels_and_a_slice(tmp_path: Path) -> None:
     with (MODELS / "flowers/data/test.csv").open(newline="") as file:
         header, *rows = csv.reader(file)

@@ -12,7 +12,7 @@ from noria.plan.attempts import job_condition
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import moment, pinned
-from noria.plan.pipelines import cache, outcomes
+from noria.plan.pipelines import cache, evaluating, outcomes
 from noria.plan.pipelines.inputs import resolve
 from noria.plan.pipelines.starting import start
 from noria.plan.pipelines.turn import ENDED, Turn
@@ -57,7 +57,10 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
             turn.waits.append(outcomes.LOST_SECONDS)
     if turn.records[name].state == "Succeeded" and not step.on_exit:
         taken = turn.records[name]
-        known = cache.key(step, resolve(turn.frozen, step, turn.records, item), taken.read, turn.observed.settings)
+        inputs = resolve(turn.frozen, step, turn.records, item)
+        if step.evaluate:
+            inputs = evaluating.as_scored(inputs, live)
+        known = cache.key(step, inputs, taken.read, turn.observed.settings)
         turn.records[name] = taken.model_copy(update={"key": known})
     if turn.records[name].state == "Running" and turn.run.spec.suspend:
         turn.records[name] = outcomes.ended(record, turn.now, "Suspended", outcomes.STOPPED, counted=None)

@@ -86,20 +86,24 @@ def source(run: PipelineRun, name: str) -> Ref:
 def outside(step: Step) -> dict[str, str]:
     """Uris that are read from outside of the pipeline, by name."""
     inner = {each.name: each.uri for each in step.train.inputs} if step.train else {}
+    inner |= {"test": step.evaluate.test} if step.evaluate and step.evaluate.test else {}
     return inner | {each.name: each.uri for each in step.inputs if each.uri}
 
 
 def key(step: Step, inputs: Inputs, read: dict[str, str] | None, settings: Settings) -> str | None:
     """What a step makes is known by: what runs, its values, and the digests of its folders; None if one is not known."""
-    body = step.run or step.train
+    body = step.run or step.train or step.evaluate
     read, names = read or {}, outside(step)
     if body is None or not names.keys() <= read.keys() or any(each.digest is None for each in inputs.folders.values()):
         return None
-    where = {"resources", "placement", "image_pull_secrets"}
+    where = {"resources", "placement", "image_pull_secrets", "deadline_seconds"}
+    own = (
+        settings.server_image if step.evaluate else settings.trainer_image if step.train and step.train.recipe else None
+    )
     return digest(
         {
             "runs": body.model_dump(mode="json", exclude=where),
-            "image": settings.trainer_image if step.train and step.train.recipe else None,
+            "image": own,
             "outputs": [each.manifest() for each in step.outputs],
             "values": {name: value for name, (_, value) in inputs.values.items()},
             "folders": {name: each.digest for name, each in inputs.folders.items()},

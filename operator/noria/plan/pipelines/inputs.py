@@ -20,6 +20,8 @@ class Folder(NamedTuple):
     uri: str
     digest: str | None = None
     format: str | None = None
+    name: str | None = None
+    """Of a registered model: its ModelVersion."""
 
 
 @dataclass
@@ -35,7 +37,11 @@ class Inputs:
 
 
 class Unfit(Exception):
-    """What an earlier step gave cannot be taken; the text says why."""
+    """What is given cannot be taken; the text says why, `cause` in one word."""
+
+    def __init__(self, text: str, cause: str = "InvalidInput") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 def item_name(step: str, number: int) -> str:

@@ -3,12 +3,11 @@
 from noria.api.pipelinerun import PipelineRun
 from noria.api.ports import VALUE_TYPES
 from noria.api.step import Step
+from noria.plan import pods
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import (
     ARTIFACT_CLAIM,
     CONTAINER_SECURITY,
-    POD_SECURITY,
-    SERVICE_ACCOUNT,
     canonical,
     child,
     claim_of,
@@ -21,6 +20,7 @@ from noria.plan.manifests import (
 from noria.plan.pipelines.inputs import Inputs
 from noria.plan.pipelines.ports import text
 from noria.plan.pipelines.steps import variable
+from noria.plan.pods import CONFIG, HOME, RESTRICTED, SHM, TMP, mounted, source, volume
 from noria.plan.training import AGENT, AGENT_RESOURCES, ATTEMPT, MAIN, NODE_LOSS_TOLERATIONS, ROLE, folder_name
 
 RUNS = "runs"
@@ -72,7 +72,7 @@ def job(
     code = body.code or {}
     if code:
         mounts.append({"name": "code", "mountPath": "/noria/code", "readOnly": True})
-        volumes.append(_downward("code", {name: f"{CODE}/{n}" for n, name in enumerate(sorted(code))}))
+        volumes.append(pods.told({name: f"{CODE}/{n}" for n, name in enumerate(sorted(code))}, "code"))
     main = {
         "name": MAIN,
         "image": body.image,
@@ -83,22 +83,14 @@ def job(
         "resources": resources(body.resources, body.gpus),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],
+        "volumeMounts": [*mounts, TMP[0], SHM[0]],
     }
     pod: Manifest = {
         **where,
         "tolerations": where.get("tolerations", []) + NODE_LOSS_TOLERATIONS,
-        "restartPolicy": "Never",
-        "serviceAccountName": SERVICE_ACCOUNT,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
+        **RESTRICTED,
         "containers": [main],
-        "volumes": [
-            *volumes,
-            {"name": "tmp", "emptyDir": {}},
-            {"name": "shm", "emptyDir": {"medium": "Memory"}},
-        ],
+        "volumes": [*volumes, TMP[1], SHM[1]],
     }
     if body.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret} for secret in body.image_pull_secrets]
@@ -106,7 +98,7 @@ def job(
     if told(step):
         annotations[ORDER] = _order(step, inputs)
         pod["initContainers"] = [_agent(run, step, item, attempt, mounts, settings)]
-        pod["volumes"].append(_downward("config", {"step.json": ORDER}))
+        pod["volumes"].append(pods.told({"step.json": ORDER}))
         pod["terminationGracePeriodSeconds"] = GRACE_SECONDS
     metadata = {"labels": owner_labels(run) | marks} | ({"annotations": annotations} if annotations else {})
     template = {"metadata": metadata, "spec": pod}
@@ -115,46 +107,25 @@ def job(
     return child(run, "Job", child_name(run, step, item, attempt), {"spec": spec}, labels=marks)
 
 
-def _downward(name: str, files: dict[str, str]) -> Manifest:
-    items = [
-        {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{annotation}']"}}
-        for path, annotation in files.items()
-    ]
-    return {"name": name, "downwardAPI": {"items": items}}
-
-
 def _data(
     run: PipelineRun, step: Step, item: int | None, attempt: int, inputs: Inputs
 ) -> tuple[list[Manifest], list[Manifest]]:
     """Mounts of the user's container, and the volumes that they need."""
     uris = {name: each.uri for name, each in inputs.folders.items()} | inputs.data
-    mounts: list[Manifest] = []
-    claims: dict[str, str] = {}
-    for name, uri in uris.items():
-        claim, path = claim_of(uri)
-        claims[_volume(claim)] = claim
-        mount = {"name": _volume(claim), "mountPath": f"{INPUT}/{name}", "readOnly": True}
-        mounts.append(mount | ({"subPath": path} if path else {}))
+    mounts = [mounted(uri, f"{INPUT}/{name}") for name, uri in uris.items()]
+    claims = {claim_of(uri)[0] for uri in uris.values()}
     for each in step.outputs:
         if each.type not in VALUE_TYPES:
-            claims[_volume(ARTIFACT_CLAIM)] = ARTIFACT_CLAIM
+            claims.add(ARTIFACT_CLAIM)
             path = f"{folder(run, step, item, attempt)}/{each.name}"
-            mounts.append({"name": _volume(ARTIFACT_CLAIM), "mountPath": f"{OUTPUT}/{each.name}", "subPath": path})
+            mounts.append({"name": volume(ARTIFACT_CLAIM), "mountPath": f"{OUTPUT}/{each.name}", "subPath": path})
     volumes: list[Manifest] = [
-        {
-            "name": name,
-            "persistentVolumeClaim": {"claimName": claim} | ({} if claim == ARTIFACT_CLAIM else {"readOnly": True}),
-        }
-        for name, claim in sorted(claims.items())
+        {"name": volume(claim), "persistentVolumeClaim": source(claim)} for claim in sorted(claims, key=volume)
     ]
     if any(each.type in VALUE_TYPES for each in step.outputs):
         mounts.append({"name": "values", "mountPath": VALUES})
         volumes.append({"name": "values", "emptyDir": {"sizeLimit": "1Mi"}})
     return mounts, volumes
-
-
-def _volume(claim: str) -> str:
-    return "artifacts" if claim == ARTIFACT_CLAIM else f"input-{digest(claim)[7:15]}"
 
 
 def _agent(
@@ -182,7 +153,7 @@ def _agent(
         "resources": AGENT_RESOURCES,
         "restartPolicy": "Always",
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "config", "mountPath": "/noria/config", "readOnly": True}, *seen],
+        "volumeMounts": [CONFIG, *seen],
     }
 
 
@@ -196,7 +167,7 @@ def _order(step: Step, inputs: Inputs) -> str:
 
 
 def _environment(step: Step, inputs: Inputs, state: str | None) -> list[Manifest]:
-    values = {"HOME": "/tmp", "USER": "noria", "TMPDIR": "/tmp"}
+    values = dict(HOME)
     # Kubernetes would expand $(NAME) in them; a doubled $ stands for one.
     values |= {
         f"NORIA_INPUT_{variable(name)}": text(value).replace("$", "$$") for name, (_, value) in inputs.values.items()

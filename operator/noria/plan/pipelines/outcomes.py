@@ -15,7 +15,8 @@ from noria.plan.attempts import job_condition
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import moment
-from noria.plan.pipelines import jobs, ports
+from noria.plan.pipelines import evaluating, jobs, ports
+from noria.plan.scoring import SCORER
 from noria.plan.training import AGENT, MAIN
 
 MESSAGE_LIMIT = 512
@@ -43,7 +44,7 @@ def of_job(
     """The record of an attempt that runs, with what its Job says: as it is, Succeeded, or Waiting for the next attempt."""
     if complete := job_condition(live, "Complete"):
         end = live.get("status", {}).get("completionTime") or complete["lastTransitionTime"]
-        return _completed(run, step, item, record, pods, end, now)
+        return _completed(run, step, item, record, live, pods, end, now)
     if live["spec"].get("suspend"):
         return ended(record, now, "Suspended", STOPPED, counted=None)
     failed = job_condition(live, "FailureTarget") or job_condition(live, "Failed")
@@ -51,9 +52,12 @@ def of_job(
         return record
     end = failed.get("lastTransitionTime") or now
     if failed.get("reason") == "DeadlineExceeded":
-        text = f"attempt {record.attempt} ran longer than timeoutSeconds ({step.timeout_seconds})"
+        field, seconds = "timeoutSeconds", step.timeout_seconds
+        if step.evaluate:
+            field, seconds = "evaluate.deadlineSeconds", step.evaluate.deadline_seconds
+        text = f"attempt {record.attempt} ran longer than {field} ({seconds})"
         return ended(record, end, "DeadlineExceeded", text, counted=True)
-    cause = causes.failure(pods, MAIN)
+    cause = causes.failure(pods, SCORER if step.evaluate else MAIN)
     if cause is None and pods:
         return record  # the Job's news came before its pods'
     if cause is None:
@@ -96,19 +100,28 @@ def exit_code(pods: Sequence[Manifest]) -> int | None:
 
 
 def _completed(
-    run: PipelineRun, step: Step, item: int | None, record: StepStatus, pods: Sequence[Manifest], end: str, now: str
+    run: PipelineRun,
+    step: Step,
+    item: int | None,
+    record: StepStatus,
+    live: Manifest,
+    pods: Sequence[Manifest],
+    end: str,
+    now: str,
 ) -> StepStatus:
     done = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "disruptions": None}
-    if not jobs.told(step):
+    if step.run and not jobs.told(step):
         return record.model_copy(update=done | {"image": _image(pods)})
-    said = [causes.terminated(pod, AGENT) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"]
-    message = next((each["message"] for each in said if each and each.get("message")), None)
+    message = causes.said(pods, SCORER if step.evaluate else AGENT)
     if message is None and (
         any(not causes.over(pod) for pod in pods) or (not pods and _since(end, now) < LOST_SECONDS)
     ):
         return record  # the Job's news came before its pod's
     if message is None:
         return ended(record, end, "OutputsLost", "it completed, but its pod went with what it gave", counted=False)
+    if step.evaluate:
+        told = evaluating.outcome(step, live, message)
+        return record.model_copy(update=done | told | {"message": shortened(told["message"])})
     given = _read(run, step, item, record.attempt or 1, message)
     if isinstance(given, str):
         return ended(record, end, "InvalidOutputs", f"it completed, but {given}", counted=True)

@@ -5,7 +5,7 @@ from noria.api.step import Step
 from noria.plan import causes
 from noria.plan.manifests import moment
 from noria.plan.modelversion import fault, next_number
-from noria.plan.pipelines import approvals, cache, children, graph, jobs, outcomes, when
+from noria.plan.pipelines import approvals, cache, children, evaluating, graph, jobs, outcomes, when
 from noria.plan.pipelines.approvals import APPROVAL, APPROVE, REJECT
 from noria.plan.pipelines.inputs import Inputs, Unfit, items, resolve
 from noria.plan.pipelines.turn import ENDED, Turn, versions
@@ -114,8 +114,10 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
         attempt += 0 if step.train else 1
     try:
         inputs = resolve(turn.frozen, step, turn.records, item)
+        if step.evaluate:
+            inputs = evaluating.compared(turn.run, step, inputs, turn.observed.related)
     except Unfit as unfit:
-        return turn.set(name, "Failed", "InvalidInput", str(unfit))
+        return turn.set(name, "Failed", unfit.cause, str(unfit))
     if step.register_:
         return _register(turn, step, inputs)
     begun = jobs.child_name(turn.run, step, item) in turn.live
@@ -129,6 +131,8 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
     child = (
         children.trainingjob(turn.run, step, item, inputs)
         if step.train
+        else evaluating.job(turn.run, step, attempt, inputs, settings)
+        if step.evaluate
         else jobs.job(turn.run, step, item, attempt, inputs, state, settings)
     )
     job = child["metadata"]["name"]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from noria.api.endpoint import Endpoint
 from noria.api.ports import VALUE_TYPES
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJob
@@ -11,6 +12,8 @@ from noria.plan.pipelines import rules, when
 ITEMS = "list of "
 """What a step with foreach gives of a port: all of its outputs in order."""
 CODE_LIMIT = 65536
+TAKEN = {"model": ("model",), "champion": ("model",), "test": ("dataset", "directory")}
+"""Folders that evaluate takes, by type."""
 Fault = tuple[str, str, str]
 """Path within the step, what is wrong, what to do."""
 
@@ -36,6 +39,8 @@ def inside(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
         yield from _run(step)
     if step.train:
         yield from _train(step, types)
+    if step.evaluate:
+        yield from _evaluate(step, types)
     if step.register_:
         yield from _register(step, types)
     if step.approve:
@@ -81,6 +86,31 @@ def _train(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
             yield f".inputs[{name}]", "train.inputs has one of this name", "rename one"
         elif name != name.lower():
             yield f".inputs[{name}]", "the name of a training's input has lower-case letters", "rename it"
+
+
+def _evaluate(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
+    spec, bound = step.evaluate, {each.name: each for each in step.inputs}
+    assert spec is not None
+    for path, message in rules.broken(rules.schema_of(Endpoint)["properties"]["gate"], spec.manifest()):
+        yield f".evaluate{path}", message, "correct it"
+    if "model" not in bound:
+        yield ".inputs", "evaluate takes the input model", "bind it to an output of type model"
+    if spec.test is None and "test" not in bound:
+        yield ".evaluate.test", "there are no held-out data", "set it, or bind the input test"
+    if spec.test is not None and "test" in bound:
+        yield ".evaluate.test", "the held-out data are the input test already", "take one of the two away"
+    if spec.endpoint is not None and "champion" in bound:
+        yield ".evaluate.endpoint", "the champion is the input champion already", "take one of the two away"
+    if step.timeout_seconds:
+        yield ".timeoutSeconds", "an evaluation ends as evaluate.deadlineSeconds says", "set that"
+    for name, type in types.items():
+        wanted = TAKEN.get(name)
+        if wanted is None and not _is_value(type):
+            yield f".inputs[{name}]", f"evaluate takes the folders {', '.join(TAKEN)}", "take it away"
+        elif wanted and type not in wanted:
+            yield f".inputs[{name}]", f"it is of type {type}", f"bind an output of type {' or '.join(wanted)}"
+        elif name in ("model", "champion") and bound[name].from_ is None:
+            yield f".inputs[{name}]", "what lies there has no digest", "bind what a step has made"
 
 
 def _register(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:

@@ -1,29 +1,20 @@
-"""The Job that scores champion and challenger on the same held-out data, for the offline gate."""
+"""The scoring of a cycle: the Job that scores champion and challenger for the offline gate, and what it said."""
 
 from datetime import datetime
 
 from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.api.rollout import Gate
-from noria.plan import causes
+from noria.plan import causes, scoring
 from noria.plan.contract import Manifest, Observed, Settings
-from noria.plan.manifests import (
-    CONTAINER_SECURITY,
-    POD_SECURITY,
-    SERVICE_ACCOUNT,
-    canonical,
-    child,
-    claim_of,
-    digest,
-    moment,
-    owner_labels,
-    resources,
-)
+from noria.plan.manifests import moment
+from noria.plan.scoring import SCORER, Asked, Candidate
 from noria.plan.training import ROLE
 from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
 
-SCORER, ROLE_SCORE = "scorer", "score"
-SCORE_ANNOTATION = "noria.dev/score"
+ROLE_SCORE = "score"
+RETRIES = 3
+"""A cycle has one Job: pods that were lost are its own to replace."""
 
 
 def job_name(endpoint: Endpoint, cycle: int) -> str:
@@ -31,13 +22,14 @@ def job_name(endpoint: Endpoint, cycle: int) -> str:
     return f"{endpoint.metadata.name}-score-{cycle}"
 
 
+def candidate(version: ModelVersion) -> Candidate:
+    """A version as the scorer takes it."""
+    return Candidate(version.spec.uri, version.spec.digest, version.spec.format)
+
+
 def unscorable(version: ModelVersion) -> str | None:
     """Why a version cannot be scored."""
-    if not version.spec.uri.startswith("pvc://"):
-        return f"{version.metadata.name} lies at {version.spec.uri}; only pvc:// can be scored"
-    if version.spec.format == "custom":
-        return f"{version.metadata.name} has format custom, which the scorer cannot load"
-    return None
+    return candidate(version).fault(version.metadata.name)
 
 
 def jobs(
@@ -46,70 +38,10 @@ def jobs(
     """The Job of a cycle; none for versions that cannot be scored."""
     if unscorable(champion) or unscorable(challenger):
         return []
-    return [_job(endpoint, gate, champion, challenger, cycle, settings)]
-
-
-def _job(
-    endpoint: Endpoint, gate: Gate, champion: ModelVersion, challenger: ModelVersion, cycle: int, settings: Settings
-) -> Manifest:
-    """The Job: one pod, no retries of its own beyond a lost pod; both models and the data are mounted read only."""
-    models = {"champion": champion, "challenger": challenger}
-    folders = {f"/noria/{name}": version.spec.uri for name, version in models.items()} | {"/noria/test": gate.test}
-    claims = {_volume(claim_of(uri)[0]): claim_of(uri)[0] for uri in folders.values()}
-    mounts = [{"name": "config", "mountPath": "/noria/config", "readOnly": True}, {"name": "tmp", "mountPath": "/tmp"}]
-    for path, uri in folders.items():
-        claim, inner = claim_of(uri)
-        mount = {"name": _volume(claim), "mountPath": path, "readOnly": True}
-        mounts.append(mount | ({"subPath": inner} if inner else {}))
-    told = {
-        "test": "/noria/test",
-        "target": gate.target,
-        "metrics": [each.name for each in gate.metrics],
-        "slices": gate.slices.columns if gate.slices else [],
-        "maxSamples": 100_000,
-        "models": {
-            name: {"folder": f"/noria/{name}", "digest": version.spec.digest or "", "format": version.spec.format}
-            for name, version in models.items()
-        },
-    }
+    models = {"champion": candidate(champion), "challenger": candidate(challenger)}
     labels = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}
-    file = {
-        "path": "score.json",
-        "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{SCORE_ANNOTATION}']"},
-    }
-    container = {
-        "name": SCORER,
-        "image": settings.server_image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-m", "server.score"],
-        "env": [{"name": name, "value": "/tmp"} for name in ("HOME", "TMPDIR")] + [{"name": "USER", "value": "noria"}],
-        "resources": resources(gate.resources),
-        "securityContext": CONTAINER_SECURITY,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "serviceAccountName": SERVICE_ACCOUNT,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
-        "containers": [container],
-        "volumes": [
-            {"name": "config", "downwardAPI": {"items": [file]}},
-            {"name": "tmp", "emptyDir": {}},
-            *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in sorted(claims.items())),
-        ],
-    }
-    metadata = {"labels": owner_labels(endpoint) | labels, "annotations": {SCORE_ANNOTATION: canonical(told)}}
-    body = {
-        "spec": {
-            "backoffLimit": 3,
-            "activeDeadlineSeconds": gate.deadline_seconds,
-            "template": {"metadata": metadata, "spec": pod},
-        }
-    }
-    return child(endpoint, "Job", job_name(endpoint, cycle), body, labels=labels)
+    asked = Asked(gate, gate.test, models, RETRIES)
+    return [scoring.job(endpoint, job_name(endpoint, cycle), labels, asked, settings)]
 
 
 LOST_SECONDS = 60
@@ -130,9 +62,8 @@ def answer(observed: Observed, endpoint: Endpoint, cycle: int) -> str | Refusal 
     ]
     held = {each["type"]: each for each in live.get("status", {}).get("conditions", []) if each["status"] == "True"}
     if (completed := _completed(live)) is not None:
-        ended = [causes.terminated(pod, SCORER) for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"]
-        if message := next((each["message"] for each in ended if each and each.get("message")), None):
-            return str(message)
+        if message := causes.said(pods, SCORER):
+            return message
         if (observed.now - completed).total_seconds() < LOST_SECONDS:
             return None
         return Refusal("ScoreLost", f"Job {name} completed, but its pod and its message are gone")
@@ -167,7 +98,3 @@ def waits(observed: Observed, cycle: int) -> str:
     ]
     cause = causes.waiting(pods)
     return f": {cause.message}" if cause else ""
-
-
-def _volume(claim: str) -> str:
-    return f"claim-{digest(claim)[7:15]}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Served
+from noria.plan import offline
 from noria.plan.manifests import moment
 from noria.plan.wheel import gates, retraining, scoring, serving, traffic
 from noria.plan.wheel.course import closed, enter
@@ -49,7 +50,7 @@ def scored(view: View, turn: Turn, cycle: Cycle) -> Turn:
         return turn
     if isinstance(said, Refusal):
         return stop(view, turn, cycle, "Failed", said)
-    verdict = gates.offline(gate, gates.read(said))
+    verdict = offline.judge(gate, offline.read(said), "spec.gate")
     if verdict.result == "Pass":
         return enter(view, turn, cycle, "Pass", verdict.message, verdict.gates)
     why = Refusal(verdict.reason, verdict.message)
@@ -79,7 +80,7 @@ def watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
     rollout, mirrored = view.endpoint.spec.rollout, cycle.stage == "Mirroring"
     namespace = view.endpoint.metadata.namespace or ""
     found = gates.online(rollout.gates, namespace, cycle.champion or "", turn.next.version, view.observed, mirrored)
-    verdict = gates.verdict(found, "the challenger does as well")
+    verdict = offline.verdict(found, "the challenger does as well")
     if verdict.result == "Fail":
         return stop(view, turn, cycle, "RolledBack", Refusal(verdict.reason, verdict.message), found)
     if cycle.stage == "Approval":
