@@ -51,7 +51,13 @@ BAD = {
         written("Component", run=RUN, train={"recipe": {"name": "sklearn"}}),
         "set exactly one of run and train",
     ),
-    "a run of nothing": (written("PipelineRun"), "set exactly one of pipeline and inline"),
+    "a run of nothing": (written("PipelineRun"), "set exactly one of pipeline, inline and rerunOf"),
+    "a rerun of a pipeline": (written("PipelineRun", pipeline="p", rerunOf="q"), "set exactly one of pipeline, inline"),
+    "a rerun with parameters": (
+        written("PipelineRun", rerunOf="q", parameters=[{"name": "x", "value": 1}]),
+        "a rerun has the parameters of the run that it names",
+    ),
+    "a rerun of itself": (written("PipelineRun", "r", rerunOf="r"), "a run is no rerun of itself"),
     "a run with a long name": (written("PipelineRun", "r" * 31, pipeline="p"), "at most 30 characters"),
     "secrets for Noria's variables": (
         pipeline({"name": "a", "run": RUN | {"env": [{"name": "NORIA_X", "value": "1"}]}}),
@@ -83,6 +89,7 @@ def test_components_and_begun_runs_do_not_change(kubectl: Any) -> None:
             written("PipelineRun", "r", pipeline="q"),
             "pipeline cannot change",
         ),
+        (written("PipelineRun", "t", rerunOf="q"), written("PipelineRun", "t", rerunOf="p"), "rerunOf cannot change"),
         (
             written("PipelineRun", "s", pipeline="p", cancel=True),
             written("PipelineRun", "s", pipeline="p", cancel=False),
