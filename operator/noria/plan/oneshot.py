@@ -28,6 +28,8 @@ class Errand(NamedTuple):
     """Where the volume is mounted."""
     retries: int = 0
     """Pods that are started anew after one that was lost."""
+    others: tuple[Manifest, ...] = ()
+    """Where else it is mounted."""
 
 
 def number_of(live: Manifest, kind: str) -> int:
@@ -53,6 +55,7 @@ def job(owner: Resource, name: str, errand: Errand, settings: Settings, *, names
         "volumeMounts": [
             {"name": "config", "mountPath": "/noria/config", "readOnly": True},
             errand.mount,
+            *errand.others,
         ],
     }
     pod = {
