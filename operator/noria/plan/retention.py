@@ -96,10 +96,11 @@ def _of_run(run: Manifest) -> Iterator[str]:
     folder = f"{RUNS}/{folder_name(run['metadata']['name'], run['metadata']['uid'])}"
     status = run.get("status") or {}
     records = [each for each in status.get("steps", []) if each["state"] != "Cached"]
+    gave = any(text.startswith(f"pvc://{ARTIFACT_CLAIM}/{folder}/") for text in _texts(records))
     if not status.get("completionTime"):
         yield folder
         yield from (path for uri in _frozen(status) if (path := _swept(uri)))
-    elif records and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records):
+    elif gave and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records):
         yield folder
 
 
