@@ -229,6 +229,24 @@ def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
     writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
     assert len(writes) == len(set(writes)) + 2, f"each Job is written once, and two once more to stop them: {writes}"
 
+    again = written("PipelineRun", "again", rerunOf="r")
+    again["metadata"]["namespace"] = namespace
+    assert kubectl("apply", "-f", "-", stdin=json.dumps(again)).returncode == 0
+
+    def of_rerun() -> Any:
+        marks = [each["metadata"]["labels"] for each in read("jobs")["items"]]
+        found = {each["noria.dev/step"] for each in marks if each["noria.dev/owner-name"] == "again"}
+        return "b" in found and found
+
+    assert eventually(of_rerun) == {"b"}, "what succeeded is not made again"
+    assert eventually(
+        lambda: [each for each in read("trainingjobs")["items"] if each["metadata"]["name"][:5] == "again"]
+    )
+    run = eventually(lambda: (found := read("nrun", "again")) and found["status"].get("running") == "b, t" and found)
+    assert run["status"]["steps"][0]["cache"] == {"result": "Hit", "run": "r"}
+    shown = kubectl("get", "nrun", "again", "-n", namespace, "-o", "wide").stdout.splitlines()
+    assert shown[1].split()[5:7] == ["p", "r"], shown
+
 
 def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest) -> None:
     """The kubelet and the Job controller: the pod ends well, and the agent has told `message`."""
