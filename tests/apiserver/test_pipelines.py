@@ -66,7 +66,13 @@ BAD = {
         written("Component", run=RUN, train={"recipe": {"name": "sklearn"}}),
         "set exactly one of run and train",
     ),
-    "a run of nothing": (written("PipelineRun"), "set exactly one of pipeline and inline"),
+    "a run of nothing": (written("PipelineRun"), "set exactly one of pipeline, inline and rerunOf"),
+    "a rerun of a pipeline": (written("PipelineRun", pipeline="p", rerunOf="q"), "set exactly one of pipeline, inline"),
+    "a rerun with parameters": (
+        written("PipelineRun", rerunOf="q", parameters=[{"name": "x", "value": 1}]),
+        "a rerun has the parameters of the run that it names",
+    ),
+    "a rerun of itself": (written("PipelineRun", "r", rerunOf="r"), "a run is no rerun of itself"),
     "a run with a long name": (written("PipelineRun", "r" * 31, pipeline="p"), "at most 30 characters"),
     "secrets for Noria's variables": (
         pipeline({"name": "a", "run": RUN | {"env": [{"name": "NORIA_X", "value": "1"}]}}),
@@ -98,6 +104,7 @@ def test_components_and_begun_runs_do_not_change(kubectl: Any) -> None:
             written("PipelineRun", "r", pipeline="q"),
             "pipeline cannot change",
         ),
+        (written("PipelineRun", "t", rerunOf="q"), written("PipelineRun", "t", rerunOf="p"), "rerunOf cannot change"),
         (
             written("PipelineRun", "s", pipeline="p", cancel=True),
             written("PipelineRun", "s", pipeline="p", cancel=False),
@@ -237,6 +244,24 @@ def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
     writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
     assert len(writes) == len(set(writes)) + 2, f"each Job is written once, and two once more to stop them: {writes}"
 
+    again = written("PipelineRun", "again", rerunOf="r")
+    again["metadata"]["namespace"] = namespace
+    assert kubectl("apply", "-f", "-", stdin=json.dumps(again)).returncode == 0
+
+    def of_rerun() -> Any:
+        marks = [each["metadata"]["labels"] for each in read("jobs")["items"]]
+        found = {each["noria.dev/step"] for each in marks if each["noria.dev/owner-name"] == "again"}
+        return "b" in found and found
+
+    assert eventually(of_rerun) == {"b"}, "what succeeded is not made again"
+    assert eventually(
+        lambda: [each for each in read("trainingjobs")["items"] if each["metadata"]["name"][:5] == "again"]
+    )
+    run = eventually(lambda: (found := read("nrun", "again")) and found["status"].get("running") == "b, t" and found)
+    assert run["status"]["steps"][0]["cache"] == {"result": "Hit", "run": "r"}
+    shown = kubectl("get", "nrun", "again", "-n", namespace, "-o", "wide").stdout.splitlines()
+    assert shown[1].split()[5:7] == ["p", "r"], shown
+
 
 def test_lineage_and_graph_read_what_the_operator_has_recorded(
     control_plane: Any,
@@ -335,6 +360,7 @@ def test_a_model_is_scored_once_and_what_it_gave_is_told(
     judged = run["status"]["steps"][1]
     assert judged["outputs"] == [
         {"name": "passed", "value": True},
+        {"name": "changed", "value": True},
         {"name": "metrics", "value": {"accuracy": 0.95}},
         {"name": "champion", "value": {}},
     ]

@@ -188,14 +188,16 @@ def test_a_due_sweep_becomes_a_job_and_its_message_a_status(
     apply(kubectl, manifest("Workspace", team))
     eventually(lambda: summary(read(kubectl, "workspace", team)).get("status") == "True")
     apply(kubectl, manifest("TrainingJob", "train", team, image="x"))
-    folder = f"train-{read(kubectl, '-n', team, 'trainingjob', 'train')['metadata']['uid'][:8]}"
+    apply(kubectl, manifest("PipelineRun", "waits", team, pipeline="not-there"))
+    job, run = (read(kubectl, "-n", team, *each)["metadata"] for each in (("trainingjob", "train"), ("nrun", "waits")))
+    folders = [f"jobs/train-{job['uid'][:8]}", f"runs/waits-{run['uid'][:8]}"]
     patch_status(kubectl, {"phase": "Bound"}, "-n", team, "pvc", "noria-artifacts")
     patch_status(kubectl, {"retention": {"number": 3, "lastSweepTime": "2020-01-01T00:00:00Z"}}, "workspace", team)
 
     job = eventually(lambda: read(kubectl, "-n", team, "job", "noria-sweep-4"))
     template = job["spec"]["template"]
     order = json.loads(template["metadata"]["annotations"]["noria.dev/sweep"])
-    assert order == {"asOf": "2020-01-02T00:00:00Z", "keep": [folder]}
+    assert order == {"asOf": "2020-01-02T00:00:00Z", "keep": folders}
     assert job["metadata"]["ownerReferences"][0]["kind"] == "Workspace"
 
     metadata = {"name": "sweeper", "namespace": team, "labels": template["metadata"]["labels"]}

@@ -296,3 +296,23 @@ def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operat
     case.objects = [pipeline, earlier, endpoint, run | {"metadata": metadata}]
     made = [each for each in check(case, late) if each.startswith(("apply Job", "apply TrainingJob"))]
     assert len(made) == 2 and made[0].startswith("apply Job again-look-1"), "one look, and the step with onExit"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_a_rerun_keeps_what_succeeded_and_does_the_rest_once_however_often_the_operator_dies(
+    late: bool, case_type: Any
+) -> None:
+    case = pipeline_run(case_type)
+    before = case.serve()
+    case.run(before)
+    (earlier,) = (each for ref, each in before.objects.items() if ref.kind == "PipelineRun")
+    earlier["status"]["conditions"][0] |= {"status": "False", "reason": "InvalidModel"}
+    failed = next(each for each in earlier["status"]["steps"] if each["name"] == "register")
+    failed |= {"state": "Failed", "cause": "InvalidModel", "message": "it would be refused", "outputs": []}
+    run = {"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun", "spec": {"rerunOf": "digits"}}
+    case.objects = [earlier, run | {"metadata": {"name": "again", "namespace": "vision"}}]
+    writes = check(case, late)
+    made = [each for each in writes if each.startswith(("apply Job", "apply TrainingJob", "create ModelVersion"))]
+    assert [each.rpartition("-")[0] for each in made] == [
+        "apply Job again-look-1", "create ModelVersion digits", "apply Job again-last",
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Kubectl, Manifest, condition, finished, training, until
+from .conftest import Kubectl, Manifest, condition, finished, says, training, until
 
 WRITE = """
 import os, pathlib
@@ -16,24 +16,31 @@ for variable in ("NORIA_OUTPUT_DIR", "NORIA_CHECKPOINT_DIR"):
 """
 AGE = """
 import os, pathlib, shutil, time
-jobs = pathlib.Path("/jobs")
+claim = pathlib.Path("/claim")
 for path in ("orphan-0123abcd/attempt-1", "notes-0123abcd/attempt-1", "notes-0123abcd/mine"):
-    (jobs / path).mkdir(parents=True)
-    (jobs / path / "file").write_text("x")
+    (claim / "jobs" / path).mkdir(parents=True)
+    (claim / "jobs" / path / "file").write_text("x")
 # Only an owner may set times, and the kubelet owns what it made: the copies are the user's.
-for job in list(jobs.iterdir()):
-    copy = job.with_name("copy")
-    shutil.copytree(job, copy)
-    shutil.rmtree(job)
-    copy.rename(job)
+for folder in list(claim.glob("*/*")):
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    shutil.rmtree(folder)
+    copy.rename(folder)
 day = time.time() - 86400
-for path in (*jobs.glob("*"), *jobs.glob("*/*")):
+for path in (*claim.glob("*/*"), *claim.glob("*/*/*"), *claim.glob("runs/*/*/*")):
     os.utime(path, (day, day))
 """
 LOOK = """
 import json, pathlib
-jobs = pathlib.Path("/jobs")
-print(json.dumps(sorted(str(path.relative_to(jobs)) for path in jobs.rglob("*") if path.is_file())))
+claim = pathlib.Path("/claim")
+print(json.dumps(sorted(str(path.relative_to(claim)) for path in claim.rglob("*") if path.is_file())))
+"""
+GIVE = """
+import os, pathlib, sys
+for name, path in os.environ.items():
+    if name.startswith("NORIA_OUTPUT_"):
+        (pathlib.Path(path) / "model.onnx").write_text("weights")
+sys.exit(int(sys.argv[1]))
 """
 
 
@@ -50,7 +57,7 @@ def swept(kubectl: Kubectl) -> Iterator[str]:
 
 
 def on_the_claim(kubectl: Kubectl, name: str, workspace: str, image: str, code: str) -> str:
-    """Runs Python in a Job that sees the claim's folder of jobs; its log."""
+    """Runs Python in a Job that sees what is swept of the claim, the folders of jobs and runs; its log."""
     container: dict[str, Any] = {
         "name": "main",
         "image": image,
@@ -58,7 +65,9 @@ def on_the_claim(kubectl: Kubectl, name: str, workspace: str, image: str, code: 
         "command": ["python3", "-c", code],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "artifacts", "mountPath": "/jobs", "subPath": "jobs"}],
+        "volumeMounts": [
+            {"name": "artifacts", "mountPath": f"/claim/{each}", "subPath": each} for each in ("jobs", "runs")
+        ],
     }
     pod = {
         "restartPolicy": "Never",
@@ -86,9 +95,30 @@ def on_the_claim(kubectl: Kubectl, name: str, workspace: str, image: str, code: 
     return log
 
 
+def pipeline_run(name: str, workspace: str, image: str, *steps: Manifest) -> Manifest:
+    """A run of step `good`, which gives a model, of `bad`, which writes one and fails, and of others."""
+
+    def step(name: str, code: int) -> Manifest:
+        container = {"image": image, "command": ["python3", "-c", GIVE, str(code)]}
+        container["resources"] = {"cpu": "100m", "memory": "128Mi"}
+        return {"name": name, "run": container, "outputs": [{"name": "model", "type": "model"}]}
+
+    kind = {"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun"}
+    spec = {"inline": {"steps": [step("good", 0), step("bad", 1), *steps]}}
+    return kind | {"metadata": {"name": name, "namespace": workspace}, "spec": spec}
+
+
 def test_what_nobody_needs_is_swept_and_a_version_keeps_its_files(
     kubectl: Kubectl, swept: str, images: dict[str, str]
 ) -> None:
+    bound = [{"name": "model", "from": "good.model"}]
+    kubectl.apply(
+        pipeline_run("stays", swept, images["trainer"]),
+        pipeline_run("goes", swept, images["trainer"]),
+        pipeline_run(
+            "made", swept, images["trainer"], {"name": "register", "inputs": bound, "register": {"model": "ours"}}
+        ),
+    )
     common = {"image": images["trainer"], "command": ["python3", "-c", WRITE]}
     common["resources"] = {"cpu": "100m", "memory": "128Mi"}
     kubectl.apply(
@@ -103,6 +133,11 @@ def test_what_nobody_needs_is_swept_and_a_version_keeps_its_files(
         uids[name] = job["metadata"]["uid"][:8]
     kubectl.run("delete", "trainingjob", "deleted", "-n", swept)
     kubectl.run("delete", "modelversion", "other-1", "-n", swept)
+    for name in ("stays", "goes", "made"):
+        says(kubectl, "pipelinerun", name, swept, "Succeeded", "ExitCode", 300)
+        uids[name] = kubectl.get("pipelinerun", name, swept)["metadata"]["uid"][:8]
+    for name in ("goes", "made"):
+        kubectl.run("delete", "pipelinerun", name, "-n", swept)
     on_the_claim(kubectl, "age", swept, images["agent"], AGE)
 
     def retention() -> Manifest:
@@ -120,11 +155,15 @@ def test_what_nobody_needs_is_swept_and_a_version_keeps_its_files(
     left = json.loads(on_the_claim(kubectl, "look", swept, images["agent"], LOOK))
     assert left == sorted(
         [
-            f"folder-{uids['folder']}/attempt-1/manifest.json",
-            f"folder-{uids['folder']}/attempt-1/model.onnx",
-            "notes-0123abcd/mine/file",
-            f"version-{uids['version']}/attempt-1/manifest.json",
-            f"version-{uids['version']}/attempt-1/model.onnx",
+            f"jobs/folder-{uids['folder']}/attempt-1/manifest.json",
+            f"jobs/folder-{uids['folder']}/attempt-1/model.onnx",
+            "jobs/notes-0123abcd/mine/file",
+            f"jobs/version-{uids['version']}/attempt-1/manifest.json",
+            f"jobs/version-{uids['version']}/attempt-1/model.onnx",
+            f"runs/made-{uids['made']}/good/1/model/manifest.json",
+            f"runs/made-{uids['made']}/good/1/model/model.onnx",
+            f"runs/stays-{uids['stays']}/good/1/model/manifest.json",
+            f"runs/stays-{uids['stays']}/good/1/model/model.onnx",
         ]
     ), retention()
     events = kubectl.run(

@@ -19,7 +19,8 @@ DIGEST = "sha256:" + "d" * 64
 class World:
     """One run in namespace `n`; `others` are the objects beside it."""
 
-    def __init__(self, spec: Manifest, others: Iterable[Manifest] = ()) -> None:
+    def __init__(self, spec: Manifest, others: Iterable[Manifest] = (), uid: str = "12345678-0000") -> None:
+        self.uid = uid
         self.now, self.spec, self.status = BEGIN, spec, dict[str, Any]()
         self.annotations: dict[str, str] = {}
         self.others = [{"apiVersion": "noria.dev/v1alpha1", **each} for each in others]
@@ -30,7 +31,7 @@ class World:
         self.gone = False
 
     def run(self) -> PipelineRun:
-        metadata = {"name": "r", "namespace": "n", "uid": "12345678-0000", "annotations": self.annotations}
+        metadata = {"name": "r", "namespace": "n", "uid": self.uid, "annotations": self.annotations}
         return PipelineRun.model_validate({"metadata": metadata, "spec": self.spec, "status": self.status})
 
     def observed(self) -> Observed:

@@ -145,6 +145,16 @@ def test_what_the_project_shows_has_no_faults() -> None:
         assert list(faults(yaml.safe_load_all(text))) == []
 
 
+def test_a_rerun_names_a_run_and_nothing_beside_it() -> None:
+    def told(**spec: Any) -> list[str]:
+        return list(faults([{"kind": "PipelineRun", "metadata": {"name": "r"}, "spec": spec}]))
+
+    assert told(rerunOf="q") == []
+    assert told(rerunOf="q", pipeline="p") == ["PipelineRun r: spec: set exactly one of pipeline, inline and rerunOf"]
+    given = [{"name": "x", "value": 1}]
+    assert "leave parameters out" in told(rerunOf="q", parameters=given)[0]
+
+
 def test_the_command_says_so_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(yaml.safe_dump(pipeline(A)))

@@ -46,7 +46,12 @@ def test_a_better_model_passes_and_goes_on() -> None:
     world = judging()
     assert order(world)["champion"]["digest"] == "sha256:" + "1" * 64 and order(world)["challenger"]["digest"] == DIGEST
     world.succeed("judge")
-    assert outputs(world) == {"passed": True, "metrics": {"accuracy": 0.95}, "champion": {"accuracy": 0.9}}
+    assert outputs(world) == {
+        "passed": True,
+        "changed": True,
+        "metrics": {"accuracy": 0.95},
+        "champion": {"accuracy": 0.9},
+    }
     assert world.step("judge")["message"] == "beside digits-1: the challenger is good enough on held-out data"
     assert world.verdict() == ("True", "Completed")
     assert [each["metadata"]["name"] for each in world.others if each["kind"] == "ModelVersion"][1:] == ["digits-2"]
@@ -96,6 +101,14 @@ def test_no_number_is_not_taken_for_one() -> None:
     assert world.settle().verdict() == ("False", "InvalidMessage")
 
 
+def test_a_model_that_is_the_champion_itself_is_not_scored() -> None:
+    new = step("ask", "changed=judge.changed", when="inputs.changed", approve={})
+    world = judging(endpoint(), version(digest=DIGEST), steps=(*STEPS[:2], new))
+    assert outputs(world) == {"passed": True, "changed": False, "metrics": {}, "champion": {}}
+    assert world.step("judge")["message"] == "it is digits-1 itself"
+    assert world.step("ask")["cause"] == "WhenFalse" and world.verdict() == ("True", "Completed")
+
+
 def test_without_a_champion_the_model_is_scored_alone() -> None:
     lone = RULE | {"slices": {"columns": ["site"], "maxDrop": 0.1, "maxGap": 0.2}}
     steps = (STEPS[0], step("judge", "model=train.model", evaluate=lone))
@@ -142,7 +155,11 @@ def test_a_champion_and_data_of_earlier_steps() -> None:
     rule = {"metrics": [{"name": "accuracy", "minEffect": 0.2}]}
     bound = ("model=train.model", "champion=old.model", "test=data.held")
     steps = (STEPS[0], step("old", gives="model:model"), step("data", gives="held:dataset"))
-    world = judging(steps=(*steps, step("judge", *bound, evaluate=rule))).succeed("old").succeed("data")
+    world = (
+        judging(steps=(*steps, step("judge", *bound, evaluate=rule)))
+        .succeed("old", {"model": "sha256:" + "0" * 64})
+        .succeed("data")
+    )
     mounts = world.active()["judge"]["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     assert {each["mountPath"]: each.get("subPath") for each in mounts if "subPath" in each} == {
         "/noria/champion": "runs/r-12345678/old/1/model",

@@ -1,4 +1,5 @@
-"""Random graphs against a simple model of what must run, and in what order, with a process that may die behind every start."""
+"""Random graphs, and reruns of those that fail, against a simple model of what must run, and in what order, with a process
+that may die behind every start."""
 
 import os
 import random
@@ -6,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import World, inline, step
+from runs import World, ended, inline, step
 
 GRAPHS = int(os.environ.get("NORIA_GRAPHS", "300"))
 """10,000 take two minutes."""
@@ -121,3 +122,41 @@ def test_what_must_run_runs_once_and_in_order(steps: list[dict[str, Any]], seed:
     assert started == {name for name in ran if model.steps[name].get("foreach", {}).get("items") != []}
     exits = any(state == "Failed" for state in expected.values())
     assert world.verdict()[0] == ("False" if exits else "True")
+
+
+@settings(max_examples=GRAPHS, deadline=None)
+@given(graphs(), st.integers(0, 2**32), st.booleans())
+def test_a_rerun_does_what_had_not_succeeded_and_nothing_else(
+    steps: list[dict[str, Any]], seed: int, dying: bool
+) -> None:
+    chance = random.Random(seed)
+    names = [each["name"] for each in steps]
+    works = {name: chance.random() > 0.3 for name in names}
+    value = {name: chance.randint(0, 1) for name in names}
+    before, model = Model(steps, works, value), Model(steps, dict.fromkeys(names, True), value)
+    first = World(inline(*steps)).settle()
+    while active := sorted(first.active()):
+        top = active[0].partition("[")[0]
+        first = first.succeed(active[0], {"x": value[top]}) if works[top] else first.fail(active[0])
+    if first.verdict() == ("True", "Completed") or "frozen" not in first.status:
+        return
+    world = World({"rerunOf": "earlier"}, [ended(first, "earlier")], "87654321-0000")
+    world.look(written=not dying)
+    world.look(written=not dying)
+    ran = set[str]()
+    while active := sorted(world.settle().active()):
+        ran |= {each.partition("[")[0] for each in active}
+        world.succeed(active[0], {"x": value[active[0].partition("[")[0]]})
+    kept = {name for name in names if before.state(name) == "Succeeded" and not model.steps[name].get("onExit")}
+    expected = {name: model.state(name) for name in names}
+    assert ran == {
+        name
+        for name in names
+        if expected[name] == "Succeeded"
+        and name not in kept
+        and model.steps[name].get("foreach", {}).get("items") != []
+    }
+    assert {name: world.states()[name].replace("Cached", "Succeeded") for name in names} == expected
+    taken = {name.partition("[")[0] for name, state in world.states().items() if state == "Cached"}
+    assert taken == {name for name in kept if model.steps[name].get("foreach", {}).get("items") != []}
+    assert set(world.made.values()) <= {1} and world.verdict() == ("True", "Completed")

@@ -1,4 +1,4 @@
-"""What is on the list of what a sweep keeps, for every mixture of jobs, versions and served models."""
+"""What is on the list of what a sweep keeps, for every mixture of jobs, runs, versions and served models."""
 
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from noria.api.trainingjob import TrainingJob
 from noria.api.workspace import Workspace
 from noria.plan.contract import Manifest, Observed, Settings
-from noria.plan.retention import kept, selectors, step
+from noria.plan.pipelines.frozen import Frozen, pack, unpack
+from noria.plan.retention import ORDER_LIMIT, coarse, kept, selectors, step
 from noria.plan.training import artifact_uri, folder
 from noria.plan.workspace import CONTROLLER
 
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-PREFIX = "pvc://noria-artifacts/jobs/"
+CLAIM = "pvc://noria-artifacts/"
+PREFIX = f"{CLAIM}jobs/"
 
 names = st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 uids = st.uuids().map(str)
@@ -34,8 +36,9 @@ uris = st.one_of(
     below.map(PREFIX.__add__),
     below.map("pvc://noria-artifacts//jobs/./".__add__),
     below.map("pvc://elsewhere/jobs/".__add__),
+    st.builds(f"{CLAIM}runs/{{}}/step/{{}}/data".format, folders, numbers),
     st.sampled_from(
-        ["pvc://noria-artifacts", "pvc://noria-artifacts/jobs", "pvc://noria-artifacts/data", "s3://b/jobs/a"]
+        [CLAIM, CLAIM + "jobs", CLAIM + "runs", CLAIM + "runs/x", CLAIM + "data", "s3://b/jobs/a", "pvc://b/runs/a"]
     ),
 )
 
@@ -68,25 +71,64 @@ endpoints = st.builds(
     uris,
     uris,
 )
+
+
+@st.composite
+def runs(draw: Any) -> Manifest:
+    """A run whose steps gave folders of its own, or of others; with what its frozen copy reads."""
+    name, uid, steps = draw(names), draw(uids), []
+    for number in range(draw(st.integers(0, 3))):
+        attempt, state = draw(numbers), draw(st.sampled_from(["Succeeded", "Cached", "Failed", "Skipped", "Running"]))
+        own = f"{CLAIM}runs/{name}-{uid[:8]}/s{number}/{attempt}/data"
+        uri = own if state == "Succeeded" else draw(uris)
+        gave = {"outputs": [{"name": "data", "uri": uri}]} if state in ("Succeeded", "Cached") else {}
+        steps.append({"name": f"s{number}", "state": state, "attempt": attempt, **gave})
+    reads = {"name": "x", "uri": draw(uris.filter(lambda uri: uri.startswith("pvc://")))}
+    frozen = Frozen.model_validate({"steps": [{"name": "a", "run": {"image": "i"}, "inputs": [reads]}]})
+    status = {"frozen": pack(frozen), "steps": steps}
+    ended = draw(st.sampled_from([{}, {"completionTime": "2026-11-24T12:00:00Z"}]))
+    metadata = {"name": name, "namespace": "n", "uid": uid}
+    return {"metadata": metadata, "spec": {"pipeline": "p"}, "status": draw(st.sampled_from([status | ended, {}]))}
+
+
+pipelines = st.builds(lambda uri: {"spec": {"steps": [{"inputs": [{"uri": uri}]}]}}, uris)
 services = st.builds(lambda uri: {"spec": {"predictor": {"model": {"storageUri": uri}}}}, uris)
 
 
 def is_safe(uri: str, keep: list[str]) -> bool:
-    """Whether a sweep leaves what lies at `uri`: it does not lie in `jobs`, or it is, or lies in, or holds a kept path."""
-    path = PurePosixPath(uri.removeprefix("pvc://"))
-    jobs_folder = PurePosixPath("noria-artifacts/jobs")
-    if not uri.startswith("pvc://") or not (path.is_relative_to(jobs_folder) or jobs_folder.is_relative_to(path)):
+    """Whether a sweep leaves what lies at `uri`: it is not swept, or it is a kept path or lies in one."""
+    path, claim = PurePosixPath(uri.removeprefix("pvc://")), PurePosixPath("noria-artifacts")
+    swept = [claim / "jobs", claim / "runs"]
+    if not uri.startswith("pvc://") or not any(path.is_relative_to(each) or each == path / each.name for each in swept):
         return True
-    places = [jobs_folder / each for each in keep]
-    return any(path.is_relative_to(each) or each == jobs_folder for each in places)
+    return any(path.is_relative_to(claim / each) for each in keep)
 
 
-@given(*(st.lists(each, max_size=4) for each in (jobs(), versions, endpoints, services)))
+@given(
+    *(st.lists(each, max_size=3) for each in (jobs(), versions, endpoints, services, runs(), pipelines)), st.booleans()
+)
 def test_nothing_that_anybody_needs_is_outside_the_list(
-    jobs: list[Manifest], versions: list[Manifest], endpoints: list[Manifest], services: list[Manifest]
+    jobs: list[Manifest],
+    versions: list[Manifest],
+    endpoints: list[Manifest],
+    services: list[Manifest],
+    runs: list[Manifest],
+    pipelines: list[Manifest],
+    too_long: bool,
 ) -> None:
-    keep = kept(jobs, versions, endpoints, services)
+    keep = kept(jobs, versions, endpoints, services, runs, pipelines)
+    keep = coarse(keep) if too_long else keep
     assert keep == sorted(set(keep))
+    for pipeline in pipelines:
+        assert is_safe(pipeline["spec"]["steps"][0]["inputs"][0]["uri"], keep)
+    for run in runs:
+        status, metadata = run["status"], run["metadata"]
+        if "completionTime" not in status:
+            assert is_safe(f"{CLAIM}runs/{metadata['name']}-{metadata['uid'][:8]}", keep)
+        if status and "completionTime" not in status:
+            assert is_safe(unpack(status["frozen"]).steps[0].inputs[0].uri or "", keep)
+        for record in status.get("steps", []):
+            assert all(is_safe(each["uri"], keep) for each in record.get("outputs", []))
     assert all(each and not each.startswith("/") and ".." not in each.split("/") for each in keep)
     for version in versions:
         assert is_safe(version["spec"]["uri"], keep)
@@ -112,16 +154,52 @@ def test_what_nobody_needs_is_not_on_the_list() -> None:
     done = {"conditions": [{"type": "Succeeded", "status": "True"}], "attempts": [{"number": 1, "cause": "Completed"}]}
     job = {"metadata": {"name": "a", "uid": "11111111-0"}, "spec": {"output": {"model": "m"}}, "status": done}
     assert kept([job], [], [], []) == []
-    assert kept([job], [{"spec": {"uri": PREFIX + "a-11111111/attempt-1"}}], [], []) == ["a-11111111/attempt-1"]
+    assert kept([job], [{"spec": {"uri": PREFIX + "a-11111111/attempt-1"}}], [], []) == ["jobs/a-11111111/attempt-1"]
     job["spec"] = {}
-    assert kept([job], [], [], []) == ["a-11111111/attempt-1"]
+    assert kept([job], [], [], []) == ["jobs/a-11111111/attempt-1"]
+
+
+def run(*steps: Manifest, **status: Any) -> Manifest:
+    told = {"completionTime": "2026-11-24T12:00:00Z", "steps": list(steps)} | status
+    return {"metadata": {"name": "r", "uid": "11111111-0"}, "spec": {"pipeline": "p"}, "status": told}
+
+
+def record(name: str, attempt: int = 1, state: str = "Succeeded", folder: str = "r-11111111") -> Manifest:
+    uri = f"{CLAIM}runs/{folder}/{name}/{attempt}/data"
+    gave = {"outputs": [{"name": "data", "uri": uri}]} if state != "Failed" else {}
+    return {"name": name, "state": state, "attempt": attempt, **gave}
 
 
 @pytest.mark.parametrize(
-    "uri", ["pvc://noria-artifacts", "pvc://noria-artifacts/jobs/", "pvc://noria-artifacts/jobs/../x"]
+    ("steps", "keep"),
+    [
+        ([record("a"), record("b")], ["runs/r-11111111"]),
+        ([record("a"), record("b", 2)], ["runs/r-11111111/a/1", "runs/r-11111111/b/2"]),
+        ([record("a"), record("b", state="Failed")], ["runs/r-11111111/a/1"]),
+        ([record("a", 2, "Cached", "q-22222222")], ["runs/q-22222222/a/2"]),
+        ([record("a", 2, "Cached", "q-22222222"), record("b")], ["runs/q-22222222/a/2", "runs/r-11111111"]),
+        ([], []),
+    ],
 )
-def test_who_may_mean_all_of_it_keeps_all_of_it(uri: str) -> None:
-    assert kept([], [{"spec": {"uri": uri}}], [], []) == ["."]
+def test_of_a_run_that_has_ended_what_it_names_is_kept_as_a_whole_where_nothing_is_superseded(
+    steps: list[Manifest], keep: list[str]
+) -> None:
+    assert kept([], [], [], [], [run(*steps)]) == keep
+    assert kept([], [], [], [], [run(*steps, completionTime=None)])[-1] == "runs/r-11111111"
+
+
+@pytest.mark.parametrize(
+    ("uri", "keep"),
+    [
+        (CLAIM, "."),
+        (CLAIM + "jobs/../x", "."),
+        (CLAIM + "jobs/", "jobs"),
+        (CLAIM + "runs", "runs"),
+        (CLAIM + "runs/r-11111111/a/1/model/file", "runs/r-11111111/a/1"),
+    ],
+)
+def test_who_may_mean_all_of_it_keeps_all_of_it(uri: str, keep: str) -> None:
+    assert kept([], [{"spec": {"uri": uri}}], [], []) == [keep]
 
 
 def workspace(**retention: Any) -> Workspace:
@@ -153,5 +231,16 @@ def test_a_list_too_long_for_an_annotation_is_said_and_nothing_is_swept() -> Non
     related = {each: many if each.kind == "ModelVersion" else () for each in selectors(due)}
     told = step(due, Observed(settings=SETTINGS, now=NOW, related=related), usable=True)
     assert not told.children and told.status and told.status.state is None
-    assert "delete TrainingJobs and ModelVersions" in (told.status.message or "")
+    assert "delete TrainingJobs, PipelineRuns and ModelVersions" in (told.status.message or "")
     assert told.wait == 86400
+
+
+def test_where_the_list_would_be_too_long_runs_are_kept_as_a_whole() -> None:
+    due = workspace(number=1, state="Due")
+    runs = [
+        run(*(record(f"step-{number}", 2, folder=f"q-{other:08x}") for number in range(500))) for other in range(20)
+    ]
+    related = {each: tuple(runs) if each.kind == "PipelineRun" else () for each in selectors(due)}
+    (child,) = step(due, Observed(settings=SETTINGS, now=NOW, related=related), usable=True).children
+    order = child["spec"]["template"]["metadata"]["annotations"]["noria.dev/sweep"]
+    assert len(order) < 1000 < ORDER_LIMIT and '"runs/q-00000013"]' in order

@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,12 @@ from agent.folder import OPEN_DIRECTORY, opened
 from agent.message import LIMIT, compact
 
 JOB_FOLDER = re.compile(r".+-[0-9a-f]{8}")
-OWN_FOLDER = re.compile(r"attempt-[0-9]+|checkpoint")
+STEP_FOLDER = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?(\.[0-9]+)?")
+LAYOUTS = {
+    "jobs": (JOB_FOLDER, re.compile(r"attempt-[0-9]+|checkpoint")),
+    "runs": (JOB_FOLDER, STEP_FOLDER, re.compile(r"[0-9]+")),
+}
+"""By folder of the claim what those in it are called, level by level. The innermost, those of attempts, are what goes."""
 MARGIN = timedelta(minutes=10)
 """What changed so shortly before the list was made may be newer than the list: clocks differ."""
 FAILED_TOLD, FAILED_LENGTH = 5, 300
@@ -32,12 +37,12 @@ log = logging.getLogger("agent")
 class Order:
     """What a sweep is told: sweep.json and where the folders lie."""
 
-    jobs: Path
-    """The claim's folder of all jobs."""
+    claim: Path
+    """Where the claim's folders `jobs` and `runs` are."""
     before: float
     """Only what last changed before this moment (seconds since 1970) may go."""
     keep: frozenset[PurePosixPath]
-    """Paths below `jobs` that somebody needs; `.` is all of it."""
+    """Paths on the claim that somebody needs; `.` is all of it."""
     above: frozenset[PurePosixPath]
     """Everything that lies above a kept path."""
     termination_log: Path
@@ -73,20 +78,20 @@ class Report:
 def read_order(environment: Mapping[str, str] = os.environ) -> Order:
     """The order as the environment tells; ValueError or KeyError if it is not one, and then nothing is removed.
 
-    `NORIA_SWEEP_FILE` (default /noria/config/sweep.json), `NORIA_JOBS_DIR` (/noria/jobs) and `NORIA_TERMINATION_LOG`
-    (/dev/termination-log).
+    `NORIA_SWEEP_FILE` (default /noria/config/sweep.json), `NORIA_ARTIFACTS_DIR` (/noria/artifacts) and
+    `NORIA_TERMINATION_LOG` (/dev/termination-log).
     """
     path = Path(environment.get("NORIA_SWEEP_FILE", "/noria/config/sweep.json"))
     told = json.loads(path.read_text(encoding="utf-8"))
     keep = told["keep"]
     if not isinstance(keep, list) or not all(isinstance(each, str) and _relative(each) for each in keep):
-        raise ValueError(f"{path}: 'keep' must be a list of paths below jobs/, without '..'")
+        raise ValueError(f"{path}: 'keep' must be a list of paths on the claim, without '..'")
     as_of = datetime.fromisoformat(told["asOf"])
     if as_of.tzinfo is None:
         raise ValueError(f"{path}: 'asOf' must say its time zone, as 2026-11-24T12:00:00Z does")
     kept = frozenset(PurePosixPath(each) for each in keep)
     return Order(
-        jobs=Path(environment.get("NORIA_JOBS_DIR", "/noria/jobs")),
+        claim=Path(environment.get("NORIA_ARTIFACTS_DIR", "/noria/artifacts")),
         before=(as_of - MARGIN).timestamp(),
         keep=kept,
         above=frozenset(parent for each in kept for parent in each.parents),
@@ -101,57 +106,75 @@ def _relative(path: str) -> bool:
 def sweep(order: Order, stopped: threading.Event) -> Report:
     """Removes what is neither kept nor young, until it is `stopped`, and leaves the report as the termination message."""
     report = Report()
-    with opened(order.jobs) as jobs:
-        for name in _names(jobs):
-            if stopped.is_set():
-                log.warning("stopped before %s", _printable(name))
-                break
-            if not JOB_FOLDER.fullmatch(name) or not _is_folder(jobs, name):
-                continue
-            try:
-                _sweep_job(jobs, name, order, report)
-            except OSError as error:
-                _failed(report, name, error)
+    for place, (outer, *inner) in LAYOUTS.items():
+        with opened(order.claim / place) as folder:
+            for name in _names(folder):
+                path = f"{place}/{name}"
+                if stopped.is_set():
+                    log.warning("stopped before %s", _printable(path))
+                    break
+                if not outer.fullmatch(name) or not _is_folder(folder, name):
+                    continue
+                try:
+                    # A job or run that began after the list was made is in no list, but its folder is young.
+                    stays = not order.enters(path) and not _is_all_old(folder, name, inner, order)
+                    _sweep(folder, name, path, inner, stays, order, report)
+                except OSError as error:
+                    _failed(report, path, error)
     log.info("removed %d folders, %d bytes; kept %d", report.removed, report.bytes, report.kept)
     order.termination_log.write_bytes(report.message())
     return report
 
 
-def _sweep_job(jobs: int, name: str, order: Order, report: Report) -> None:
-    """One job's folder; it goes itself only when nothing is left in it."""
-    job = os.open(name, OPEN_DIRECTORY, dir_fd=jobs)
+def _is_all_old(parent: int, name: str, inner: Sequence[re.Pattern[str]], order: Order) -> bool:
+    """Whether a folder and all of ours in it, level by level, are old."""
+    if not inner or not _is_old(parent, name, order):
+        return _is_old(parent, name, order)
+    with _entered(parent, name) as folder:
+        return all(_is_all_old(folder, each, inner[1:], order) for each in _ours(folder, inner[0]))
+
+
+def _sweep(
+    parent: int, name: str, path: str, inner: Sequence[re.Pattern[str]], stays: bool, order: Order, report: Report
+) -> bool:
+    """One folder, unless it `stays`: an attempt's goes as a whole, any other when nothing is left in it. Whether it went."""
+    stays = stays or order.keeps(path)
+    needed = stays or order.enters(path) or not _is_old(parent, name, order)
+    if not inner:
+        report.kept += needed
+        return not needed and _remove(parent, name, path, report)
+    with _entered(parent, name) as folder:
+        for each in _ours(folder, inner[0]):
+            _sweep(folder, each, f"{path}/{each}", inner[1:], stays, order, report)
+        left = _names(folder)
+    if needed or left:
+        return False
+    os.rmdir(name, dir_fd=parent)
+    return True
+
+
+@contextlib.contextmanager
+def _entered(parent: int, name: str) -> Iterator[int]:
+    folder = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
     try:
-        found = _names(job)
-        own = [each for each in found if OWN_FOLDER.fullmatch(each) and _is_folder(job, each)]
-        old = {each for each in own if _is_old(job, each, order)}
-        entered = order.enters(name)
-        # A job that began after the list was made is in no list, but its folder is young.
-        whole = len(old) == len(own) and os.fstat(job).st_mtime < order.before
-        going = [
-            each
-            for each in own
-            if each in old
-            and (entered or whole)
-            and not order.keeps(f"{name}/{each}")
-            and not order.enters(f"{name}/{each}")
-        ]
-        report.kept += len(own) - len(going)
-        gone = [each for each in going if _remove(job, each, f"{name}/{each}", report)]
-        if whole and len(gone) == len(found) and not entered and not order.keeps(name):
-            os.rmdir(name, dir_fd=jobs)
+        yield folder
     finally:
-        os.close(job)
+        os.close(folder)
 
 
-def _remove(job: int, name: str, path: str, report: Report) -> bool:
+def _ours(folder: int, named: re.Pattern[str]) -> list[str]:
+    return [each for each in _names(folder) if named.fullmatch(each) and _is_folder(folder, each)]
+
+
+def _remove(parent: int, name: str, path: str, report: Report) -> bool:
     """Remove one folder; of one that cannot go as a whole, as much as can."""
-    size = _size(job, name)
+    size = _size(parent, name)
     try:
-        shutil.rmtree(name, dir_fd=job)
+        shutil.rmtree(name, dir_fd=parent)
     except (OSError, RecursionError) as error:
         _failed(report, path, error)
         with contextlib.suppress(RecursionError):
-            shutil.rmtree(name, dir_fd=job, ignore_errors=True)
+            shutil.rmtree(name, dir_fd=parent, ignore_errors=True)
         return False
     report.removed += 1
     report.bytes += size

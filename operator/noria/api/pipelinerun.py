@@ -26,8 +26,12 @@ class PipelineRunSpec(Model):
     model_config = Model.model_config | {
         "json_schema_extra": rules(
             (
-                "has(self.pipeline) != has(self.inline)",
-                "set exactly one of pipeline and inline",
+                "[has(self.pipeline), has(self.inline), has(self.rerunOf)].filter(each, each).size() == 1",
+                "set exactly one of pipeline, inline and rerunOf",
+            ),
+            (
+                "!has(self.rerunOf) || !has(self.parameters) || self.parameters.size() == 0",
+                "a rerun has the parameters of the run that it names; leave parameters out",
             ),
             (
                 "!has(oldSelf.cancel) || !oldSelf.cancel || has(self.cancel) && self.cancel",
@@ -40,6 +44,9 @@ class PipelineRunSpec(Model):
     """A Pipeline of the namespace, as it is when the run begins."""
     inline: PipelineSpec | None = None
     """A pipeline of this run alone."""
+    rerun_of: ObjectName | None = None
+    """A run of the namespace that has ended without success: its pipeline as it was, with its parameters. What succeeded is
+    kept, approvals among it, if its folders are as they were; the rest runs, and so do steps with onExit."""
     parameters: Annotated[list[Given], Field(max_length=128, json_schema_extra=map_list("name"))] = []
     """Values of the pipeline's parameters."""
     suspend: bool = False
@@ -74,7 +81,8 @@ class CacheStatus(Model):
     """Hit: what an earlier run made was taken."""
     reason: str | None = None
     """Why not: NoEarlierRun; StepChanged: what runs or what it takes; Expired: older than maxAgeSeconds; ArtifactChanged:
-    what it gave, or read from a uri, is gone or has another digest; NotVerified: nobody could look; OtherClaim."""
+    what it gave, or read from a uri, is gone or has another digest; NotVerified: nobody could look; OtherClaim;
+    NotSucceeded: of a rerun, it had not succeeded."""
     run: str | None = None
     """The run that it was, or would have been, taken from."""
 
@@ -119,10 +127,12 @@ class StepStatus(Model):
 class PipelineRunStatus(Status):
     """How it goes."""
 
+    pipeline: str | None = None
+    """The Pipeline that it is a run of; of a rerun that of the run it names; absent if that was inline."""
     frozen: str | None = None
     """The pipeline, its components and parameters as they were when the run began: JSON, deflated, base64."""
     sources: list[str] = []
-    """Earlier runs whose results may be taken, fixed when the run began."""
+    """Earlier runs whose results may be taken, fixed when the run began; of a rerun the one that it names."""
     look: int | None = None
     """Number of the newest look at what they made."""
     steps: Annotated[list[StepStatus], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
@@ -157,11 +167,16 @@ class PipelineRun(Resource):
         Column("Status", ".status.conditions[?(@.type=='Succeeded')].reason"),
         Column("Steps", ".status.progress"),
         Column("Running", ".status.running"),
-        Column("Pipeline", ".spec.pipeline"),
+        Column("Pipeline", ".status.pipeline"),
+        Column("Rerun of", ".spec.rerunOf", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
         Column("Message", ".status.conditions[?(@.type=='Succeeded')].message"),
     )
     root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        (
+            "!has(self.spec.rerunOf) || self.spec.rerunOf != self.metadata.name",
+            "a run is no rerun of itself; name one that has ended without success",
+        ),
         ("self.metadata.name.size() <= 30", "the name must leave room for its Jobs' names: at most 30 characters"),
         (
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",

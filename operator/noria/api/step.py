@@ -118,7 +118,7 @@ class Step(Model):
     train: Annotated[TrainingJobSpec | None, Field(json_schema_extra=BARE)] = None
     """A TrainingJob. Outputs: model, metrics, and version if output.model is set."""
     evaluate: Annotated[Evaluate | None, Field(json_schema_extra=BARE)] = None
-    """Scores the input `model` beside a champion on held-out data. Outputs: passed, metrics, champion."""
+    """Scores the input `model` beside a champion on held-out data. Outputs: passed, changed, metrics, champion."""
     register_: Annotated[Register | None, Field(alias="register")] = None
     """Makes a ModelVersion of the input `model`. Output: version."""
     approve: Approve | None = None

@@ -41,7 +41,7 @@ class Retention(Model):
 
     interval_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 86400
     """Seconds from one sweep of the claim to the next. A sweep removes the folders of attempts and checkpoints that no
-    TrainingJob, ModelVersion or served version needs any more. Default 86400 s, a day."""
+    TrainingJob, PipelineRun, ModelVersion or served version needs any more. Default 86400 s, a day."""
 
 
 class Storage(Model):

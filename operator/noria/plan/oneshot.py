@@ -29,6 +29,8 @@ class Errand(NamedTuple):
     """Where the volume is mounted."""
     retries: int = 0
     """Pods that are started anew after one that was lost."""
+    others: tuple[Manifest, ...] = ()
+    """Where else it is mounted."""
 
 
 def number_of(live: Manifest, kind: str) -> int:
@@ -50,7 +52,7 @@ def job(owner: Resource, name: str, errand: Errand, settings: Settings, *, names
         "resources": AGENT_RESOURCES,
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [CONFIG, errand.mount],
+        "volumeMounts": [CONFIG, errand.mount, *errand.others],
     }
     pod = {
         **RESTRICTED,

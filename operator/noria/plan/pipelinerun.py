@@ -9,7 +9,7 @@ from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import cache, evaluating, lint
+from noria.plan.pipelines import cache, evaluating, lint, rerun
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -21,10 +21,12 @@ NAMED = 3
 
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
-    """Before it begins the pipeline and the components; later the versions, while a register step has not ended,
-    and the Endpoints whose served version is the champion of an evaluate step."""
+    """Before it begins the pipeline and the components, or the run that it is a rerun of; later the earlier runs that it
+    takes from, the versions, while a register step has not ended, and the Endpoints whose version an evaluate step takes."""
     if finished(run.status):
         return Needs()
+    if run.status.frozen is None and run.spec.rerun_of:
+        return Needs(refs=(rerun.earlier(run),))
     if run.status.frozen is None:
         named = (_pipeline(run),) if run.spec.pipeline else ()
         return Needs(refs=named, selectors=(_components(run), *((cache.runs(run),) if named else ())))
@@ -83,6 +85,9 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
 
 def _begin(run: PipelineRun, observed: Observed) -> Plan:
     """The first look: the pipeline is found, checked and frozen; nothing else happens before that is recorded."""
+    if run.spec.rerun_of:
+        return _begin_again(run, observed)
+    run = _of(run, run.spec.pipeline)
     spec = run.spec.inline or _found(run, observed)
     if spec is None:
         text = f"there is no Pipeline {run.spec.pipeline} in this namespace; create it, and the run begins"
@@ -95,21 +100,40 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
     faults = [*lint.problems(spec, components), *lint.given(spec, run.spec.parameters)]
     if faults:
         more = f"\n(and {len(faults) - NAMED} more; `noria lint` tells all)" if len(faults) > NAMED else ""
-        text = "\n".join(map(str, faults[:NAMED])) + more
-        status = run.status.model_copy(update={"completion_time": rfc3339(observed.now)})
-        event = Event("Warning", "InvalidPipeline", text, "end")
-        return Plan(status=_with(observed, status, False, "InvalidPipeline", text), events=(event,))
-    frozen = freeze(spec, components, {each.name: each.value for each in run.spec.parameters})
+        return _refuse(run, observed, "InvalidPipeline", "\n".join(map(str, faults[:NAMED])) + more)
+    frozen = pack(freeze(spec, components, {each.name: each.value for each in run.spec.parameters}))
+    return _begun(run, observed, frozen, cache.sources(run, observed.related.get(cache.runs(run), ())))
+
+
+def _begin_again(run: PipelineRun, observed: Observed) -> Plan:
+    """The first look of a rerun: it runs what the run that it names did, as it stood then."""
+    earlier = rerun.taken_up(run, observed)
+    if isinstance(earlier, str):
+        return _refuse(run, observed, "InvalidRerun", f"spec.rerunOf: {earlier}")
+    return _begun(_of(run, earlier.status.pipeline), observed, earlier.status.frozen or "", [earlier.metadata.name])
+
+
+def _of(run: PipelineRun, pipeline: str | None) -> PipelineRun:
+    return run.model_copy(update={"status": run.status.model_copy(update={"pipeline": pipeline})})
+
+
+def _refuse(run: PipelineRun, observed: Observed, reason: str, text: str) -> Plan:
+    status = run.status.model_copy(update={"completion_time": rfc3339(observed.now)})
+    return Plan(status=_with(observed, status, False, reason, text), events=(Event("Warning", reason, text, "end"),))
+
+
+def _begun(run: PipelineRun, observed: Observed, frozen: str, sources: list[str]) -> Plan:
+    steps = unpack(frozen).steps
     begun = run.status.model_copy(
         update={
-            "frozen": pack(frozen),
-            "sources": cache.sources(run, observed.related.get(cache.runs(run), ())),
+            "frozen": frozen,
+            "sources": sources,
             "start_time": rfc3339(observed.now),
-            "steps": [StepStatus(name=each.name) for each in frozen.steps],
-            "progress": f"0/{len(frozen.steps)}",
+            "steps": [StepStatus(name=each.name) for each in steps],
+            "progress": f"0/{len(steps)}",
         }
     )
-    return Plan(status=_with(observed, begun, None, "Pending", f"{len(frozen.steps)} steps are to run"))
+    return Plan(status=_with(observed, begun, None, "Pending", f"{len(steps)} steps are to run"))
 
 
 def _found(run: PipelineRun, observed: Observed) -> PipelineSpec | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from noria.api.workspace import RetentionStatus, Workspace
@@ -9,6 +10,8 @@ from noria.plan import causes, oneshot, sweep
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Event, Manifest, Observed, Selector
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, moment, pinned, rfc3339
+from noria.plan.pipelines.frozen import unpack
+from noria.plan.pipelines.jobs import RUNS
 from noria.plan.training import JOBS, folder_name
 
 LOOK_AGAIN_SECONDS = 60
@@ -28,7 +31,7 @@ class Step(NamedTuple):
 
 def selectors(workspace: Workspace) -> tuple[Selector, ...]:
     """Everything that may need an artifact."""
-    kinds = ("TrainingJob", "ModelVersion", "Endpoint", "InferenceService", "PipelineRun")
+    kinds = ("TrainingJob", "ModelVersion", "Endpoint", "InferenceService", "PipelineRun", "Pipeline", "Component")
     return tuple(Selector(kind, workspace.namespace) for kind in kinds)
 
 
@@ -38,19 +41,33 @@ def kept(
     endpoints: Iterable[Manifest],
     services: Iterable[Manifest],
     runs: Iterable[Manifest] = (),
+    pipelines: Iterable[Manifest] = (),
+    components: Iterable[Manifest] = (),
 ) -> list[str]:
-    """Paths below `jobs` that must stay, sorted; `.` is all of it.
+    """Paths on the claim, below `jobs` and `runs`, that must stay, sorted; `.` is all of it.
 
     Of a TrainingJob that has not finished or that failed the whole folder, and what an unfinished one reads; of one that
     succeeded and makes no version its completed attempt; the artifact of every version that exists or is served (it
-    starts again from its files though its record was deleted); the data that an Endpoint names; and what a PipelineRun
-    names or has been given by its trainings, which may be those of an earlier run.
+    starts again from its files though its record was deleted); the data that an Endpoint, a Pipeline or a Component names.
+    Of a PipelineRun that has not ended the whole folder, and what its frozen copy names; of every run what it names and
+    what its steps have given, which may lie in the folder of an earlier run, or of a training.
     """
     paths = {path for job in jobs for path in _of_job(job)}
     uris = [each["spec"].get("uri") or "" for each in versions]
-    uris += [text for each in (*endpoints, *services) for text in _texts(each["spec"])]
-    uris += [text for each in runs for text in _texts([each["spec"], each.get("status", {}).get("steps", [])])]
-    return sorted(paths | {path for uri in uris if (path := _below_jobs(uri))})
+    uris += [text for each in (*endpoints, *services, *pipelines, *components) for text in _texts(each["spec"])]
+    for run in runs:
+        paths |= set(_of_run(run))
+        uris += _texts([run["spec"], run.get("status", {}).get("steps", [])])
+    return _outermost(paths | {path for uri in uris if (path := _swept(uri))})
+
+
+def coarse(paths: Iterable[str]) -> list[str]:
+    """A shorter list that keeps more: of each run that something is kept of the whole folder."""
+    return _outermost({"/".join(each.split("/")[:2]) if each.startswith(f"{RUNS}/") else each for each in paths})
+
+
+def _outermost(paths: set[str]) -> list[str]:
+    return sorted(each for each in paths if paths.isdisjoint(map(str, PurePosixPath(each).parents)))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -62,7 +79,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _of_job(job: Manifest) -> Iterator[str]:
-    folder = folder_name(job["metadata"]["name"], job["metadata"]["uid"])
+    folder = f"{JOBS}/{folder_name(job['metadata']['name'], job['metadata']['uid'])}"
     spec, status = job["spec"], job.get("status") or {}
     succeeded = {each["type"]: each["status"] for each in status.get("conditions", [])}.get("Succeeded")
     if succeeded != "True":
@@ -71,18 +88,37 @@ def _of_job(job: Manifest) -> Iterator[str]:
         completed = [each["number"] for each in status.get("attempts", []) if each.get("cause") == "Completed"]
         yield f"{folder}/attempt-{completed[-1]}" if completed else folder
     if succeeded not in ("True", "False"):
-        yield from (path for each in spec.get("inputs", []) if (path := _below_jobs(each["uri"])))
+        yield from (path for each in spec.get("inputs", []) if (path := _swept(each["uri"])))
 
 
-def _below_jobs(uri: str) -> str | None:
-    """The path of an uri below `jobs` on the artifact claim; `.` where it may be all of it; None elsewhere."""
+def _of_run(run: Manifest) -> Iterator[str]:
+    """Beside what a run names by uri: its own folder, until it has ended, or if nothing in it is superseded."""
+    folder = f"{RUNS}/{folder_name(run['metadata']['name'], run['metadata']['uid'])}"
+    status = run.get("status") or {}
+    records = [each for each in status.get("steps", []) if each["state"] != "Cached"]
+    gave = any(text.startswith(f"pvc://{ARTIFACT_CLAIM}/{folder}/") for text in _texts(records))
+    if not status.get("completionTime"):
+        yield folder
+        yield from (path for uri in _frozen(status) if (path := _swept(uri)))
+    elif gave and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records):
+        yield folder
+
+
+def _frozen(status: Manifest) -> Iterator[str]:
+    text = status.get("frozen")
+    return _texts(unpack(text).model_dump(mode="json")) if text else iter(())
+
+
+def _swept(uri: str) -> str | None:
+    """The path of an uri below `jobs` or `runs` on the artifact claim, of an attempt of a step no deeper than its folder;
+    `.` where it may be all of it; None elsewhere."""
     claim, path = claim_of(uri)
     if not uri.startswith("pvc://") or claim != ARTIFACT_CLAIM:
         return None
     parts = [each for each in path.split("/") if each not in ("", ".")]
-    if not parts or ".." in parts or parts == [JOBS]:
+    if not parts or ".." in parts:
         return "."
-    return "/".join(parts[1:]) if parts[0] == JOBS else None
+    return "/".join(parts[:4] if parts[0] == RUNS else parts) if parts[0] in (JOBS, RUNS) else None
 
 
 def step(workspace: Workspace, observed: Observed, usable: bool) -> Step:
@@ -117,8 +153,8 @@ def _due(workspace: Workspace, status: RetentionStatus) -> datetime | None:
 
 def _hidden(workspace: Workspace, observed: Observed) -> str | None:
     """Why it cannot be known what is needed: what is not seen is not what does not exist."""
-    jobs, versions, endpoints, services, runs = selectors(workspace)
-    unseen = [each.kind for each in (jobs, versions, endpoints, runs) if each.kind in observed.absent]
+    jobs, versions, endpoints, services, *others = selectors(workspace)
+    unseen = [each.kind for each in (jobs, versions, endpoints, *others) if each.kind in observed.absent]
     unseen += [each.kind for each in selectors(workspace) if each not in observed.related]
     if unseen:
         return f"waits: the API server does not show {', '.join(sorted(set(unseen)))}"
@@ -129,7 +165,8 @@ def _hidden(workspace: Workspace, observed: Observed) -> str | None:
 
 def _begin(workspace: Workspace, observed: Observed, status: RetentionStatus, as_of: datetime) -> Step:
     needed = kept(*(observed.related[each] for each in selectors(workspace)))
-    order = canonical({"asOf": rfc3339(as_of), "keep": needed})
+    orders = (canonical({"asOf": rfc3339(as_of), "keep": each}) for each in (needed, coarse(needed)))
+    order = min(orders, key=lambda each: len(each.encode()) > ORDER_LIMIT)
     if (size := len(order.encode())) > ORDER_LIMIT:
         return _ended(
             workspace,
@@ -137,7 +174,7 @@ def _begin(workspace: Workspace, observed: Observed, status: RetentionStatus, as
             status,
             rfc3339(observed.now),
             f"not swept: the list of what is kept has {size} bytes, and at most {ORDER_LIMIT} can be told; "
-            "delete TrainingJobs and ModelVersions that nobody needs",
+            "delete TrainingJobs, PipelineRuns and ModelVersions that nobody needs",
         )
     return Step(_running(status), (sweep.job(workspace, status.number, order, observed.settings),))
 

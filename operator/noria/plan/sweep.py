@@ -10,6 +10,7 @@ from noria.api.workspace import Workspace
 from noria.plan import oneshot
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM
+from noria.plan.pipelines.jobs import RUNS
 from noria.plan.training import JOBS
 
 KIND = "sweep"
@@ -42,6 +43,8 @@ def number_of(live: Manifest) -> int:
 
 def job(workspace: Workspace, number: int, order: str, settings: Settings) -> Manifest:
     """The Job of one sweep, told what is kept; one that fails is not repeated before the next interval."""
-    mount = {"name": "artifacts", "mountPath": "/noria/jobs", "subPath": JOBS}
-    errand = oneshot.Errand(KIND, "sweep", number, order, {"claimName": ARTIFACT_CLAIM}, mount)
+    jobs, runs = (
+        {"name": "artifacts", "mountPath": f"/noria/artifacts/{each}", "subPath": each} for each in (JOBS, RUNS)
+    )
+    errand = oneshot.Errand(KIND, "sweep", number, order, {"claimName": ARTIFACT_CLAIM}, jobs, others=(runs,))
     return oneshot.job(workspace, f"noria-sweep-{number}", errand, settings, namespace=workspace.namespace)

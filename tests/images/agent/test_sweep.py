@@ -21,21 +21,26 @@ USER = 1000
 
 
 class Claim:
-    """A claim's folder of jobs; what is made in it is a day old unless it is told otherwise."""
+    """A claim's folders of jobs and runs; what is made in them is a day old unless it is told otherwise."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.jobs = root, root / "jobs"
+        self.root, self.jobs, self.runs = root, root / "jobs", root / "runs"
         self.jobs.mkdir()
+        self.runs.mkdir()
 
-    def folder(self, path: str, age: float = DAY, files: int = 1) -> Path:
-        made = self.jobs / path
+    def folder(self, path: str, age: float = DAY, files: int = 1, place: str = "jobs") -> Path:
+        made = self.root / place / path
         made.mkdir(parents=True, exist_ok=True)
         for number in range(files):
             (made / f"file-{number}").write_bytes(b"12345")
         for each in (made, *made.parents):
-            if each.is_relative_to(self.jobs):
+            if each.is_relative_to(self.root / place):
                 self.age(each, age)
         return made
+
+    def attempt(self, path: str, age: float = DAY) -> Path:
+        """An attempt of a step, with a folder for its output `data`."""
+        return self.folder(f"{path}/data", age, place="runs").parent
 
     def age(self, path: Path, seconds: float) -> None:
         moment = NOW.timestamp() - seconds
@@ -44,11 +49,13 @@ class Claim:
     def environment(self, *keep: str, **told: Any) -> dict[str, str]:
         order = {"asOf": "2026-11-24T12:00:00Z", "keep": list(keep)} | told
         (self.root / "sweep.json").write_text(json.dumps(order))
-        names = {"SWEEP_FILE": "sweep.json", "JOBS_DIR": "jobs", "TERMINATION_LOG": "message"}
+        names = {"SWEEP_FILE": "sweep.json", "ARTIFACTS_DIR": "", "TERMINATION_LOG": "message"}
         return {f"NORIA_{name}": str(self.root / path) for name, path in names.items()}
 
     def sweep(self, *keep: str) -> dict[str, Any]:
-        sweep(read_order(self.environment(*keep)), threading.Event())
+        """A sweep that keeps these paths on the claim, or below jobs."""
+        paths = [each if each == "." or each.startswith("runs/") else f"jobs/{each}" for each in keep]
+        sweep(read_order(self.environment(*paths)), threading.Event())
         content = (self.root / "message").read_bytes()
         assert len(content) <= 4096
         return dict(json.loads(content))
@@ -56,6 +63,10 @@ class Claim:
     def left(self) -> list[str]:
         """All folders of jobs, and what lies in them."""
         return sorted(str(path.relative_to(self.jobs)) for path in (*self.jobs.glob("*"), *self.jobs.glob("*/*")))
+
+    def attempts(self) -> list[str]:
+        """All attempts of steps."""
+        return sorted(str(path.relative_to(self.runs)) for path in self.runs.glob("*/*/*"))
 
 
 @pytest.fixture
@@ -147,6 +158,46 @@ def test_an_empty_folder_of_a_job_goes(claim: Claim) -> None:
     assert claim.left() == []
 
 
+def test_of_a_run_superseded_attempts_go_and_what_is_kept_stays_with_all_its_outputs(claim: Claim) -> None:
+    for path in ("r-11111111/prepare/1", "r-11111111/prepare/2", "r-11111111/fan.0/1", "r-11111111/fan.1/1"):
+        claim.attempt(path)
+    claim.attempt("whole-22222222/prepare/1")
+    claim.attempt("gone-33333333/prepare/1")
+    report = claim.sweep("runs/r-11111111/prepare/2", "runs/r-11111111/fan.0/1", "runs/whole-22222222")
+    assert report == {"removed": 3, "bytes": 15, "kept": 3, "failed": []}
+    assert claim.attempts() == ["r-11111111/fan.0/1", "r-11111111/prepare/2", "whole-22222222/prepare/1"]
+    assert sorted(path.name for path in claim.runs.iterdir()) == ["r-11111111", "whole-22222222"]
+    assert not (claim.runs / "r-11111111/fan.1").exists(), "what is left empty goes too"
+
+
+@pytest.mark.parametrize("keep", [".", "runs/r-11111111/prepare/1/data", "runs/r-11111111/prepare", "runs/r-11111111"])
+def test_what_lies_above_or_below_what_is_kept_of_a_run_is_kept(claim: Claim, keep: str) -> None:
+    claim.attempt("r-11111111/prepare/1")
+    assert claim.sweep(keep)["removed"] == 0 and claim.attempts() == ["r-11111111/prepare/1"]
+
+
+def test_one_young_folder_anywhere_keeps_a_run_of_which_nothing_is_known(claim: Claim) -> None:
+    claim.attempt("r-11111111/prepare/1")
+    claim.attempt("r-11111111/train/1")
+    young = claim.attempt("r-11111111/train/2")
+    claim.age(young, 0)
+    assert claim.sweep() == {"removed": 0, "bytes": 0, "kept": 3, "failed": []}
+    assert claim.sweep("runs/r-11111111/train/1")["removed"] == 1, "of one that is known only its own age counts"
+    assert claim.attempts() == ["r-11111111/train/1", "r-11111111/train/2"]
+
+
+def test_what_is_no_attempt_of_a_step_stays_below_runs(claim: Claim) -> None:
+    for path in ("data/1", "r-11111111/Notes/1", "r-11111111/prepare/mine", "r-11111111/prepare/1"):
+        claim.folder(path, place="runs")
+    (claim.runs / "r-11111111/prepare/2").symlink_to(claim.jobs)
+    for each in ("r-11111111/prepare/2", "r-11111111/prepare"):
+        claim.age(claim.runs / each, DAY)
+    assert claim.sweep()["removed"] == 1
+    assert sorted(str(each.relative_to(claim.runs)) for each in claim.runs.glob("*/*/*")) == [
+        "data/1/file-0", "r-11111111/Notes/1", "r-11111111/prepare/2", "r-11111111/prepare/mine",
+    ]  # fmt: skip
+
+
 def test_links_are_never_followed(claim: Claim) -> None:
     outside = claim.root / "outside"
     (outside / "attempt-1").mkdir(parents=True)
@@ -194,7 +245,7 @@ def test_what_cannot_be_removed_is_told_and_the_rest_goes_on(unprivileged: Claim
     report = claim.sweep()
     assert (report["removed"], report["bytes"]) == (1, 5)
     assert len(report["failed"]) == 5
-    assert report["failed"][0] == "a0-11111111/attempt-1: Permission denied (locked)"
+    assert report["failed"][0] == "jobs/a0-11111111/attempt-1: Permission denied (locked)"
     assert not (claim.jobs / "b-22222222").exists()
     assert not list(claim.jobs.glob("*/attempt-1/large")), "what can go of a stuck folder goes"
 
@@ -212,7 +263,7 @@ def test_long_names_leave_a_message_that_fits(unprivileged: Claim) -> None:
     "told",
     [
         {"keep": ["../data"]},
-        {"keep": ["/noria/jobs/a-11111111"]},
+        {"keep": ["/noria/artifacts/jobs/a-11111111"]},
         {"keep": [""]},
         {"keep": "a-11111111"},
         {"keep": [7]},
@@ -230,7 +281,7 @@ def test_the_process_sweeps_and_ends(claim: Claim) -> None:
     environment = os.environ | claim.environment() | {"PYTHONPATH": str(Path(agent.__file__ or "").parents[1])}
     command = [sys.executable, "-m", "agent", "sweep"]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "removed a-11111111/attempt-1: 5 bytes" in ran.stdout
+    assert "removed jobs/a-11111111/attempt-1: 5 bytes" in ran.stdout
     assert json.loads((claim.root / "message").read_bytes())["removed"] == 1
     (claim.root / "sweep.json").write_text("{}")
     assert subprocess.run(command, env=environment, capture_output=True).returncode == 1

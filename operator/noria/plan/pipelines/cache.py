@@ -16,8 +16,8 @@ from noria.plan import oneshot
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Manifest, Ref, Selector, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, digest, moment
-from noria.plan.pipelines import outcomes
-from noria.plan.pipelines.inputs import Inputs
+from noria.plan.pipelines import graph, outcomes
+from noria.plan.pipelines.inputs import Inputs, resolve
 from noria.plan.pipelines.turn import GAVE, Turn
 
 KIND = "look"
@@ -71,9 +71,11 @@ def runs(run: PipelineRun) -> Selector:
 
 
 def sources(run: PipelineRun, others: Sequence[Manifest]) -> list[str]:
-    """The newest ten runs of the same Pipeline that have ended; of an inline pipeline there are none."""
-    of_pipeline = [each for each in others if run.spec.pipeline and each["spec"].get("pipeline") == run.spec.pipeline]
-    ended = [each for each in of_pipeline if each.get("status", {}).get("completionTime")]
+    """The newest ten runs of the same Pipeline, reruns among them, that have ended; of an inline pipeline there are none."""
+    told = [
+        each for each in others if run.spec.pipeline and each.get("status", {}).get("pipeline") == run.spec.pipeline
+    ]
+    ended = [each for each in told if each["status"].get("completionTime")]
     newest = sorted(ended, key=lambda each: (each["status"]["completionTime"], each["metadata"]["name"]), reverse=True)
     return [each["metadata"]["name"] for each in newest[:SOURCES]]
 
@@ -112,13 +114,23 @@ def key(step: Step, inputs: Inputs, read: dict[str, str] | None, settings: Setti
     )
 
 
-def decided(turn: Turn, step: Step, name: str, inputs: Inputs, begun: bool) -> bool:
+def settled(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs, begun: bool) -> bool:
+    """Whether the step or item does not run, for now or at all: it is taken from an earlier run, or a look is awaited."""
+    record = turn.records[name]
+    cached = step.cache.enabled and bool(step.run or step.train or step.evaluate)
+    if record.state != "Pending" or record.cache or step.on_exit or not (cached or turn.run.spec.rerun_of):
+        return False
+    return not _decided(turn, step, name, item, inputs, begun) or turn.records[name].state == "Cached"
+
+
+def _decided(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs, begun: bool) -> bool:
     """Whether it is known if the step or item is taken from an earlier run; then its record says so. One whose Job was
     made before that could be recorded has `begun`: it was a miss, and is again."""
-    found = _candidate(turn, step, name, inputs)
+    rerun = turn.run.spec.rerun_of
+    found = _kept(turn, step, name, item, inputs) if rerun else _candidate(turn, step, name, inputs)
     if isinstance(found, str):
-        return _miss(turn, name, found)
-    entry = _entry(step, name, found)
+        return _miss(turn, name, found, rerun)
+    entry = _entry({} if rerun else outside(step), name, found)
     if entry is None:
         return _miss(turn, name, "OtherClaim", found.run)
     if turn.pretended is not None and not begun:
@@ -152,9 +164,28 @@ def _candidate(turn: Turn, step: Step, name: str, inputs: Inputs) -> Candidate |
     return reason
 
 
-def _entry(step: Step, name: str, found: Candidate) -> Entry | None:
-    """What must be as it was; None where it lies on a claim that is not looked at."""
-    uris = outside(step)
+def _kept(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs) -> Candidate | str:
+    """Of a rerun: what the step gave, if it takes what it took then; or why it runs. A version names the folder of its
+    model, so a register step takes the very folder; an approval holds while nothing that it waited for was done anew."""
+    (run,) = turn.run.status.sources
+    record = turn.kept().get(name)
+    if record is None or record.state not in GAVE:
+        return "NotSucceeded" if record else "NoEarlierRun"
+    needed = (turn.frozen.step(each) for each in graph.feeds(step) | set(step.after)) if step.approve else ()
+    anew = any(turn.records[unit].state == "Succeeded" for each in needed for unit, _ in turn.units(each))
+    then = resolve(turn.frozen, step, turn.kept(), item)
+    return "StepChanged" if anew or _taken(step, inputs) != _taken(step, then) else Candidate(run, record)
+
+
+def _taken(step: Step, inputs: Inputs) -> str:
+    folders = {
+        name: [each.digest or each.uri, each.uri if step.register_ else None] for name, each in inputs.folders.items()
+    }
+    return canonical([inputs.values, folders])
+
+
+def _entry(uris: dict[str, str], name: str, found: Candidate) -> Entry | None:
+    """What must be as it was, `uris` from outside among it; None where it lies on a claim that is not looked at."""
     places = [(each.uri, each.digest or "", "") for each in found.record.outputs or () if each.uri]
     places += [(uris[each], (found.record.read or {})[each], each) for each in sorted(uris)]
     if any(claim_of(uri)[0] != ARTIFACT_CLAIM for uri, _, _ in places):

@@ -60,6 +60,14 @@ def _candidate(folder: Folder) -> Candidate:
     return Candidate(folder.uri, folder.digest, folder.format)
 
 
+def itself(inputs: Inputs) -> dict[str, Any] | None:
+    """What the record says if the model is the champion, file for file: nothing is scored, for nothing would change."""
+    model, champion = inputs.folders["model"], inputs.folders.get("champion")
+    if champion is None or champion.digest is None or champion.digest != model.digest:
+        return None
+    return {"message": f"it is {champion.name or 'the champion'} itself", "outputs": _outputs(True, False, {}, {})}
+
+
 def job(run: PipelineRun, step: Step, attempt: int, inputs: Inputs, settings: Settings) -> Manifest:
     """The Job of one attempt. It never retries by itself."""
     rule, folders = step.evaluate, inputs.folders
@@ -93,15 +101,17 @@ def outcome(step: Step, live: Manifest, message: str) -> dict[str, Any]:
     passed = verdict.result == "Pass"
     champion = (live["metadata"].get("annotations") or {}).get(CHAMPION)
     text = f"beside {champion}: {verdict.message}" if champion else verdict.message
-    outputs = [
-        Output(name="passed", value=passed),
-        Output(name="metrics", value=_numbers(rule, scored, "challenger")),
-        Output(name="champion", value={} if alone else _numbers(rule, scored, "champion")),
-    ]
+    numbers = {} if alone else _numbers(rule, scored, "champion")
+    outputs = _outputs(passed, True, _numbers(rule, scored, "challenger"), numbers)
     by_uri = rule.test or any(each.uri for each in step.inputs)
     read = {"test": scored.test} if by_uri and scored.test else None
     state, cause = ("Succeeded", None) if passed else ("Failed", verdict.reason)
     return {"state": state, "cause": cause, "message": text, "outputs": outputs, "read": read}
+
+
+def _outputs(passed: bool, changed: bool, metrics: dict[str, float], champion: dict[str, float]) -> list[Output]:
+    given = {"passed": passed, "changed": changed, "metrics": metrics, "champion": champion}
+    return [Output(name=name, value=value) for name, value in given.items()]
 
 
 def _numbers(rule: Evaluate, scored: offline.Scored, role: str) -> dict[str, float]:

@@ -54,7 +54,7 @@ def outputs(step: Step) -> dict[str, str]:
         version = {"version": "string"} if step.train.output.model else {}
         return {"model": "model", "metrics": "json"} | version
     if step.evaluate:
-        return {"passed": "boolean", "metrics": "json", "champion": "json"}
+        return {"passed": "boolean", "changed": "boolean", "metrics": "json", "champion": "json"}
     return {"version": "string"} if step.register_ else {"by": "string"}
 
 

@@ -105,7 +105,7 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
     record = turn.records[name]
     if record.state in ENDED or (record.state == "Running" and record.job in turn.live):
         return
-    if step.approve:
+    if step.approve and record.state == "Waiting":
         return _approval(turn, step, record)
     attempt = record.attempt or 1
     if record.state == "Waiting":
@@ -118,12 +118,15 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
             inputs = evaluating.compared(turn.run, step, inputs, turn.observed.related)
     except Unfit as unfit:
         return turn.set(name, "Failed", unfit.cause, str(unfit))
+    if step.evaluate and (known := evaluating.itself(inputs)):
+        return turn.set(name, "Succeeded", **known, start_time=turn.now, end_time=turn.now)
+    begun = jobs.child_name(turn.run, step, item) in turn.live
+    if cache.settled(turn, step, name, item, inputs, begun):
+        return
+    if step.approve:
+        return _ask(turn, step, inputs)
     if step.register_:
         return _register(turn, step, inputs)
-    begun = jobs.child_name(turn.run, step, item) in turn.live
-    asked = record.state == "Pending" and record.cache is None and step.cache.enabled and not step.on_exit
-    if asked and (not cache.decided(turn, step, name, inputs, begun) or turn.records[name].state == "Cached"):
-        return
     if not room:
         return
     state = turn.outcome() if step.on_exit else None
@@ -151,19 +154,17 @@ def _again(turn: Turn, step: Step, record: StepStatus) -> bool:
     return all(causes.over(pod) for pod in turn.pods.get(record.job or "", []))
 
 
+def _ask(turn: Turn, step: Step, inputs: Inputs) -> None:
+    assert step.approve is not None
+    text = step.approve.message or "waits for an approval"
+    for name, (_, value) in inputs.values.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    how = f"kubectl annotate nrun {turn.run.metadata.name} noria.dev/by=$USER noria.dev/approve={step.name} (or noria.dev/reject)"
+    turn.set(step.name, "Waiting", APPROVAL, f"{text}: {how}", start_time=turn.now)
+
+
 def _approval(turn: Turn, step: Step, record: StepStatus) -> None:
     by = approvals.by(turn.run)
-    if record.state == "Pending":
-        try:
-            values = resolve(turn.frozen, step, turn.records).values
-        except Unfit as unfit:
-            return turn.set(step.name, "Failed", "InvalidInput", str(unfit))
-        assert step.approve is not None
-        text = step.approve.message or "waits for an approval"
-        for name, (_, value) in values.items():
-            text = text.replace(f"{{{name}}}", str(value))
-        how = f"kubectl annotate nrun {turn.run.metadata.name} noria.dev/by=$USER noria.dev/approve={step.name} (or noria.dev/reject)"
-        return turn.set(step.name, "Waiting", APPROVAL, f"{text}: {how}", start_time=turn.now)
     if approvals.wish(turn.run, APPROVE) == step.name:
         return turn.set(step.name, "Succeeded", outputs=[Output(name="by", value=by)], end_time=turn.now)
     if approvals.wish(turn.run, REJECT) == step.name:

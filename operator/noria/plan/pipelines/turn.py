@@ -8,7 +8,7 @@ from noria.api.step import Step
 from noria.plan.contract import Manifest, Observed, Ref, Selector
 from noria.plan.manifests import rfc3339
 from noria.plan.oneshot import number_of
-from noria.plan.pipelines import outcomes
+from noria.plan.pipelines import outcomes, rerun
 from noria.plan.pipelines.frozen import Frozen
 from noria.plan.pipelines.inputs import item_name
 from noria.plan.training import ROLE
@@ -49,6 +49,7 @@ class Turn:
         self.pretended: list[Any] | None = None
         """While it is only asked what would be taken from earlier runs: that."""
         self._earlier: dict[str, Mapping[str, Manifest]] = {}
+        self._kept: Mapping[str, StepStatus] | None = None
         self.pods: dict[str, list[Manifest]] = {}
         for each in observed.children:
             if each["kind"] == "Pod":
@@ -86,6 +87,15 @@ class Turn:
             steps = live[0].get("status", {}).get("steps", []) if live else []
             self._earlier[run] = {each["name"]: each for each in steps}
         return self._earlier[run]
+
+    def kept(self) -> Mapping[str, StepStatus]:
+        """Of a rerun: the records of the run that it names; none once that is gone, or a run of another pipeline has its name."""
+        if self._kept is None:
+            live, frozen = self.observed.related.get(rerun.earlier(self.run), ()), self.run.status.frozen
+            same = (each["status"] for each in live if each.get("status", {}).get("frozen") == frozen)
+            records = (StepStatus.model_validate(one) for each in same for one in each["steps"])
+            self._kept = {each.name: each for each in records}
+        return self._kept
 
     def look_job(self) -> Manifest | None:
         """The Job of the newest look."""
