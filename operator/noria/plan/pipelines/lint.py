@@ -5,8 +5,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from noria.api.pipeline import Component, PipelineSpec
-from noria.api.pipelinerun import Given
-from noria.api.ports import VALUE_TYPES, Binding
+from noria.api.ports import VALUE_TYPES, Binding, Given
 from noria.api.step import Step
 from noria.plan.pipelines import graph, ports
 from noria.plan.pipelines.frozen import outputs, resolved
