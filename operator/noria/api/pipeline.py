@@ -54,6 +54,8 @@ class RunReference(Model):
 class PipelineStatus(Status):
     """Its schedule and its runs."""
 
+    checked: str | None = None
+    """Hash over the generation and the components that were found without fault; they are not checked again."""
     schedule: str | None = None
     """The expression and time zone that the times here belong to."""
     since: str | None = None

@@ -11,9 +11,7 @@ from noria.api.ports import Given
 class Schedule(Model):
     """Starts a run at each of the times that an expression names, as a CronJob starts Jobs."""
 
-    cron: Annotated[
-        str, Field(min_length=9, max_length=256, pattern=r"^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}$")
-    ]
+    cron: Annotated[str, Field(min_length=9, max_length=256, pattern=r"^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}$")]
     """Minute, hour, day of the month, month, day of the week, for example `30 2 * * MON-FRI`, as Debian's cron reads them."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_+/]*$")] = "Etc/UTC"
     """Name of the IANA time zone that the expression is meant in, for example `Europe/Berlin`. Default Etc/UTC."""

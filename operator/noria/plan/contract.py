@@ -176,6 +176,8 @@ class Plan:
     """The full desired set: applied where it differs; what we own of the kinds in `owns` and is not listed is deleted."""
     creates: tuple[Manifest, ...] = ()
     """Objects to create, never to apply; AlreadyExists means: observe and plan again."""
+    deletes: tuple[Manifest, ...] = ()
+    """Other objects whose time is over, as observed: deleted by their uid, so that a new one of the name stays."""
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until time alone may change the decision."""

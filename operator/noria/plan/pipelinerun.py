@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from noria.api.pipeline import Component, Pipeline, PipelineSpec
+from noria.api.pipeline import Component, Pipeline
 from noria.api.pipelinerun import PipelineRun, PipelineRunStatus, StepStatus
 from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import cache, lint
+from noria.plan.pipelines import admission, cache, lint
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -21,11 +21,14 @@ NAMED = 3
 
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
-    """Before it begins the pipeline and the components; later the versions, while a register step has not ended."""
+    """Before it begins the pipeline and the components, while it is queued the pipeline alone; later the versions, while a
+    register step has not ended."""
     if finished(run.status):
         return Needs()
     if run.status.frozen is None:
         named = (_pipeline(run),) if run.spec.pipeline else ()
+        if admission.was_queued(run.status):
+            return Needs(refs=named)
         return Needs(refs=named, selectors=(_components(run), *((cache.runs(run),) if named else ())))
     open_ones = {each.name for each in run.status.steps if each.state not in ENDED}
     registers = any(each.register_ and each.name in open_ones for each in unpack(run.status.frozen).steps)
@@ -80,10 +83,17 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
 
 def _begin(run: PipelineRun, observed: Observed) -> Plan:
     """The first look: the pipeline is found, checked and frozen; nothing else happens before that is recorded."""
-    spec = run.spec.inline or _found(run, observed)
-    if spec is None:
+    live = observed.related.get(_pipeline(run), ())
+    if not run.spec.inline and not live:
         text = f"there is no Pipeline {run.spec.pipeline} in this namespace; create it, and the run begins"
         return Plan(status=_with(observed, run.status, None, "PipelineNotFound", text))
+    if live and (why := admission.waits(run, live[0])):
+        if run.spec.cancel:
+            return _unbegun(run, observed, "Cancelled", "spec.cancel was set before its turn came")
+        return Plan(status=_with(observed, run.status, None, admission.QUEUED, why))
+    if admission.was_queued(run.status):
+        return Plan(status=_with(observed, run.status, None, "Pending", "its turn has come"))
+    spec = run.spec.inline or Pipeline.model_validate(live[0]).spec
     known = (Component.model_validate(each) for each in observed.related.get(_components(run), ()))
     components = {each.metadata.name: each for each in known}
     if missing := sorted({each.component for each in spec.steps if each.component} - components.keys()):
@@ -93,9 +103,7 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
     if faults:
         more = f"\n(and {len(faults) - NAMED} more; `noria lint` tells all)" if len(faults) > NAMED else ""
         text = "\n".join(map(str, faults[:NAMED])) + more
-        status = run.status.model_copy(update={"completion_time": rfc3339(observed.now)})
-        event = Event("Warning", "InvalidPipeline", text, "end")
-        return Plan(status=_with(observed, status, False, "InvalidPipeline", text), events=(event,))
+        return _unbegun(run, observed, "InvalidPipeline", text)
     frozen = freeze(spec, components, {each.name: each.value for each in run.spec.parameters})
     begun = run.status.model_copy(
         update={
@@ -109,9 +117,15 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
     return Plan(status=_with(observed, begun, None, "Pending", f"{len(frozen.steps)} steps are to run"))
 
 
-def _found(run: PipelineRun, observed: Observed) -> PipelineSpec | None:
-    live = observed.related.get(_pipeline(run), ())
-    return Pipeline.model_validate(live[0]).spec if live else None
+def _unbegun(run: PipelineRun, observed: Observed, reason: str, text: str) -> Plan:
+    """The last word about a run of which nothing has begun."""
+    status = run.status.model_copy(update={"completion_time": rfc3339(observed.now)})
+    event = Event("Warning", reason, text, "end")
+    return Plan(
+        status=_with(observed, status, False, reason, text),
+        events=(event,),
+        requeue_after=run.spec.ttl_seconds_after_finished,
+    )
 
 
 def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
