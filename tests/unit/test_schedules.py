@@ -167,9 +167,9 @@ class World:
 
 HAPPENINGS = st.one_of(
     st.tuples(st.just("look"), st.integers(0, 5)),
-    st.tuples(st.just("look"), st.just(0)),
     st.tuples(st.just("write"), st.integers(0, 5)),
-    st.tuples(st.just("write"), st.just(0)),
+    st.tuples(st.just("turn"), st.integers(0, 5)),
+    st.tuples(st.just("turn"), st.just(0)),
     st.tuples(st.just("die"), st.integers(0, 5)),
     st.tuples(st.just("clock"), st.integers(-200, 400)),
     st.tuples(st.just("end"), st.integers(0, 3)),
@@ -196,6 +196,9 @@ def test_no_time_starts_two_runs_and_no_limit_is_passed(
             world.look(name)
         elif what in ("write", "die"):
             world.write(name, what == "write")
+        elif what == "turn":
+            world.look(name)
+            world.write(name, True)
         elif what == "clock":
             world.now += timedelta(seconds=number)
         elif what == "end":
