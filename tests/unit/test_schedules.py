@@ -208,3 +208,20 @@ def test_no_time_starts_two_runs_and_no_limit_is_passed(
         else:
             world.runs[f"hand-{number}"] = world.object("PipelineRun", f"hand-{number}", {"pipeline": "p"})
         assert set(world.started.values()) <= {1}, world.started
+
+
+def test_who_was_admitted_and_has_not_begun_keeps_its_place() -> None:
+    world = World(1, "Allow", None)
+    world.runs = {name: world.object("PipelineRun", name, {"pipeline": "p"}) for name in ("a", "b")}
+    for _ in range(2):
+        world.look("p")
+        world.write("p", True)
+        assert [each["name"] for each in world.pipeline["status"]["admitted"]] == ["a"]
+        assert world.pipeline["status"]["queuedRuns"] == ["b"]
+    world.look("a")  # it begins, and nobody knows yet
+    world.look("p")
+    world.write("p", True)
+    world.look("b")
+    world.write("b", True)
+    world.write("a", True)
+    assert "frozen" in world.runs["a"]["status"] and "frozen" not in world.runs["b"]["status"]

@@ -63,12 +63,26 @@ class Ref(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """All objects of a kind in a namespace; with a label, those whose label has the value."""
+    """All objects of a kind in a namespace; with a label, those whose label, or field among FIELDS, has the value."""
 
     kind: str
     namespace: str | None
     label: str = ""
     value: str = ""
+
+
+FIELDS: Mapping[str, tuple[str, str]] = {"PipelineRun": ("spec", "pipeline")}
+"""A field of a kind that a selector may ask for as `.spec.pipeline`, which is no label's name."""
+
+
+def marks(manifest: Manifest) -> Mapping[str, str]:
+    """What selectors know an object by: its labels, and its field."""
+    labels = manifest["metadata"].get("labels") or {}
+    if manifest["kind"] not in FIELDS:
+        return labels
+    part, name = FIELDS[manifest["kind"]]
+    value = manifest.get(part, {}).get(name)
+    return labels | {f".{part}.{name}": value} if value else labels
 
 
 class Query(NamedTuple):

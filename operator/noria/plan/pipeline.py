@@ -32,9 +32,8 @@ def _rules(pipeline: Pipeline) -> bool:
 
 def plan(pipeline: Pipeline, observed: Observed) -> Plan:
     """What should be for one Pipeline."""
-    found = observed.related.get(fellows.runs(pipeline), ())
-    mine = fellows.of(pipeline, found)
-    draft = _schedule(pipeline, observed, mine, {each["metadata"]["name"] for each in found})
+    mine = fellows.of(pipeline, observed.related.get(fellows.runs(pipeline), ()))
+    draft = _schedule(pipeline, observed, mine)
     status = _counted(pipeline, draft.status, mine)
     told = condition(observed, "Ready", draft.holds, draft.reason, draft.message)
     waits = [(each - observed.now).total_seconds() for each in draft.waits]
@@ -48,7 +47,7 @@ def plan(pipeline: Pipeline, observed: Observed) -> Plan:
     )
 
 
-def _schedule(pipeline: Pipeline, observed: Observed, mine: Sequence[Fellow], taken: set[str]) -> scheduling.Draft:
+def _schedule(pipeline: Pipeline, observed: Observed, mine: Sequence[Fellow]) -> scheduling.Draft:
     """What the schedule does; nothing, as long as a run could not begin."""
     schedule, status = pipeline.spec.schedule, pipeline.status.model_copy(update={"checked": None})
     idle = scheduling.forgotten(status) if schedule is None else status.model_copy(update={"next_schedule_time": None})
@@ -65,7 +64,7 @@ def _schedule(pipeline: Pipeline, observed: Observed, mine: Sequence[Fellow], ta
     if schedule is None:
         draft = scheduling.Draft(idle, "NotScheduled", "it runs when a PipelineRun names it")
     else:
-        draft = scheduling.draft(pipeline, schedule, mine, taken, observed.now)
+        draft = scheduling.draft(pipeline, schedule, mine, observed.now)
     draft.status = draft.status.model_copy(update={"checked": checked})
     return draft
 

@@ -72,17 +72,16 @@ class Fellow(NamedTuple):
 
 def runs(pipeline: Pipeline) -> Selector:
     """Where they are found."""
-    return Selector("PipelineRun", pipeline.metadata.namespace)
+    return Selector("PipelineRun", pipeline.metadata.namespace, ".spec.pipeline", pipeline.metadata.name)
 
 
 def of(pipeline: Pipeline, found: Iterable[Manifest]) -> list[Fellow]:
-    """Those of the Pipeline among the runs of its namespace, the oldest first."""
+    """Those that were found, the oldest first."""
     mine = []
     for live in found:
-        if live["spec"].get("pipeline") == pipeline.metadata.name:
-            owners = {each["uid"] for each in live["metadata"].get("ownerReferences") or ()}
-            ours = pipeline.metadata.uid in owners
-            mine.append(Fellow(live, ours, bool(owners) and not ours))
+        owners = {each["uid"] for each in live["metadata"].get("ownerReferences") or ()}
+        ours = pipeline.metadata.uid in owners
+        mine.append(Fellow(live, ours, bool(owners) and not ours))
     return sorted(mine, key=lambda each: (str(each.live["metadata"].get("creationTimestamp", "")), each.name))
 
 

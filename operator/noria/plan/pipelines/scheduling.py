@@ -48,8 +48,8 @@ def run_name(pipeline: Pipeline, at: datetime) -> str:
     return f"{stem}-{minute}-{hashlib.sha256(f'{uid}/{minute}'.encode()).hexdigest()[:6]}"
 
 
-def draft(pipeline: Pipeline, schedule: Schedule, fellows: Sequence[Fellow], taken: set[str], now: datetime) -> Draft:
-    """The schedule has no fault. `taken`: names of all runs of the namespace."""
+def draft(pipeline: Pipeline, schedule: Schedule, fellows: Sequence[Fellow], now: datetime) -> Draft:
+    """The schedule has no fault."""
     status = _seen(pipeline, schedule, now)
     made = frozenset(each.at for each in fellows if each.at and each.at <= now)
     plan = Draft(status, message=f"{schedule.cron} ({schedule.time_zone})")
@@ -68,7 +68,7 @@ def draft(pipeline: Pipeline, schedule: Schedule, fellows: Sequence[Fellow], tak
         plan.message = f"nothing starts before {rfc3339(base)}, which is over and yet lies ahead of the clock; "
         plan.message += "correct the clock, or edit the schedule, and it counts from now on"
     else:
-        _due(plan, pipeline, schedule, base, fellows, taken, now)
+        _due(plan, pipeline, schedule, base, fellows, now)
     return plan
 
 
@@ -113,7 +113,6 @@ def _due(
     schedule: Schedule,
     base: datetime,
     fellows: Sequence[Fellow],
-    taken: set[str],
     now: datetime,
 ) -> None:
     """What becomes of the newest time since `base`."""
@@ -123,7 +122,7 @@ def _due(
     name, seconds = run_name(pipeline, at), schedule.starting_deadline_seconds
     promised = any((each.live["metadata"].get("annotations") or {}).get(REPLACED_BY) == name for each in fellows)
     deadline = at + timedelta(seconds=seconds) if seconds and not promised else None
-    if name in taken:
+    if name in {each.name for each in fellows}:
         _missed(plan, schedule, base, at, f"{name} is the name of a run that it did not start")
         return
     if deadline and deadline < now:
