@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from noria.__main__ import main
 
 Manifest = dict[str, Any]
 RUN = {"image": "x"}
+STEP = {"name": "a", "run": RUN}
 
 
 def written(kind: str, name: str = "p", **spec: Any) -> Manifest:
@@ -74,6 +76,13 @@ BAD = {
     ),
     "a rerun of itself": (written("PipelineRun", "r", rerunOf="r"), "a run is no rerun of itself"),
     "a run with a long name": (written("PipelineRun", "r" * 31, pipeline="p"), "at most 30 characters"),
+    "a schedule of six fields": (pipeline(STEP, schedule={"cron": "0 0 * * * *"}), "spec.schedule.cron"),
+    "a schedule with a zone inside": (pipeline(STEP, schedule={"cron": "TZ=UTC * * * *"}), "spec.schedule.cron"),
+    "no run at a time": (pipeline(STEP, maxConcurrentRuns=0), "spec.maxConcurrentRuns"),
+    "a schedule of one run's pipeline": (
+        written("PipelineRun", inline={"steps": [STEP], "schedule": {"cron": "* * * * *"}}),
+        'unknown field "spec.inline.schedule"',
+    ),
     "secrets for Noria's variables": (
         pipeline({"name": "a", "run": RUN | {"env": [{"name": "NORIA_X", "value": "1"}]}}),
         "are set by Noria",
@@ -367,6 +376,79 @@ def test_a_model_is_scored_once_and_what_it_gave_is_told(
     assert judged["message"] == "there is no champion to compare with" and judged["key"].startswith("sha256:")
     writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
     assert len(writes) == len(set(writes)) == 2, writes
+
+
+def test_a_missed_start_is_made_up_for_and_the_limits_hold(
+    control_plane: Any, kubectl: Any, namespace: str, start: Any, eventually: Any
+) -> None:
+    limits = {"maxConcurrentRuns": 1, "historyLimits": {"failed": 0}}
+    yearly = pipeline(STEP, schedule={"cron": "0 0 1 1 *", "timeZone": "Europe/Berlin"}, **limits)
+    for each in (yearly, *(written("PipelineRun", name, pipeline="p") for name in ("by-hand-1", "by-hand-2"))):
+        each["metadata"]["namespace"] = namespace
+        assert kubectl("apply", "-f", "-", stdin=json.dumps(each)).returncode == 0
+    recorded = {"schedule": "0 0 1 1 * Europe/Berlin", "since": "2020-01-01T12:00:00Z"}
+    patch(kubectl, namespace, "npl", "p", recorded | {"lastScheduleTime": "2022-12-31T23:00:00Z"})
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+
+    def read(*what: str) -> Any:
+        ran = kubectl("get", "-n", namespace, *what, "-o", "json")
+        return json.loads(ran.stdout) if ran.returncode == 0 else None
+
+    def runs(status: str) -> list[str]:
+        found = {each["metadata"]["name"]: each.get("status", {}) for each in read("nrun")["items"]}
+        return [name for name, told in found.items() if told and told["conditions"][0]["reason"] == status]
+
+    def settled(**expected: Any) -> Any:
+        told = read("npl", "p")["status"]
+        return told if expected.items() <= told.items() else None
+
+    told = eventually(lambda: settled(active=1, queued=2, activeRuns=["by-hand-1"]))
+    newest = f"{datetime.now(UTC).year - 1}-12-31T23:00:00Z"
+    assert told["lastScheduleTime"] == newest and told["missed"] == datetime.now(UTC).year - 2024
+    (made,) = {each["metadata"]["name"] for each in read("nrun")["items"]} - {"by-hand-1", "by-hand-2"}
+    assert told["queuedRuns"] == ["by-hand-2", made]
+    eventually(lambda: sorted(runs("Queued")) == sorted(["by-hand-2", made]))
+    shown = kubectl("get", "npl", "-n", namespace).stdout
+    assert "Scheduled" in shown and "0 0 1 1 *" in shown and f"{datetime.now(UTC).year}-12-31T23:00:00Z" in shown
+    for name, after in (("by-hand-1", "by-hand-2"), ("by-hand-2", made)):
+        eventually(lambda name=name: name in runs("Running"))
+        cancel = json.dumps({"spec": {"cancel": True}})
+        kubectl("patch", "nrun", name, "-n", namespace, "--type=merge", "-p", cancel)
+        eventually(lambda name=name: read("nrun", name) is None)
+        eventually(lambda after=after: after in runs("Running"))
+    kubectl("delete", "nrun", made, "-n", namespace)
+    eventually(lambda: settled(active=0, queued=0))
+    writes = [each for each in control_plane.writes("first") if namespace in each and "/pipelineruns" in each]
+    assert len([each for each in writes if each.startswith("create ")]) == 1, (
+        "what is deleted by hand is not made again"
+    )
+
+
+def test_what_is_replaced_ends_before_the_next_begins(
+    kubectl: Any, namespace: str, start: Any, eventually: Any
+) -> None:
+    schedule = {"cron": "0 0 1 1 *", "concurrencyPolicy": "Replace", "startingDeadlineSeconds": 400 * 86400}
+    yearly = pipeline(STEP, schedule=schedule)
+    yearly["metadata"]["namespace"] = namespace
+    uid = json.loads(kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(yearly)).stdout)["metadata"]["uid"]
+    owner = {"apiVersion": "noria.dev/v1alpha1", "kind": "Pipeline", "name": "p", "uid": uid, "controller": True}
+    before = written("PipelineRun", "before", pipeline="p")
+    before["metadata"] |= {"namespace": namespace, "ownerReferences": [owner]}
+    assert kubectl("create", "-f", "-", stdin=json.dumps(before)).returncode == 0
+    patch(kubectl, namespace, "npl", "p", {"schedule": "0 0 1 1 * Etc/UTC", "since": "2020-01-01T12:00:00Z"})
+    eventually(start(user="first", lease_namespace=namespace).leads)
+
+    def runs() -> dict[str, Any]:
+        found = json.loads(kubectl("get", "nrun", "-n", namespace, "-o", "json").stdout)["items"]
+        return {each["metadata"]["name"]: each for each in found}
+
+    found = eventually(lambda: len(found := runs()) == 2 and found)
+    replaced = found.pop("before")
+    assert replaced["status"]["conditions"][0]["reason"] == "Cancelled"
+    assert [replaced["metadata"]["annotations"]["noria.dev/replaced-by"]] == [*found]
+    told = json.loads(kubectl("get", "events", "-n", namespace, "-o", "json").stdout)["items"]
+    assert {"Replacing"} <= {each["reason"] for each in told if each["involvedObject"]["kind"] == "Pipeline"}
 
 
 def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest, container: str = "agent") -> None:

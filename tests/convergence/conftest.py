@@ -185,6 +185,8 @@ class Case:
     absent: frozenset[str] = frozenset()
     begin: datetime = BEGIN
     controllers: tuple[Controller[Any], ...] = field(default_factory=tuple)
+    until: datetime | None = None
+    """When the story ends, if by itself it never comes to rest."""
 
     def run(self, server: Server, late: bool = False) -> None:
         """One process: reads everything, and works until neither it nor the world has anything left to do."""
@@ -248,7 +250,7 @@ async def _live(case: Case, server: Server, late: bool) -> None:
         while untold:
             tell(untold.pop(0))
         if not len(queue):
-            if (due := queue.next_due()) is None:
+            if (due := queue.next_due()) is None or (case.until and due > case.until.timestamp()):
                 return
             server.now = max(server.now, datetime.fromtimestamp(due, UTC) + timedelta(milliseconds=1))
         calm = calm + 1 if (written, revision) == (len(server.writes), server._revision) else 0

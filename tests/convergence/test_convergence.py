@@ -310,9 +310,38 @@ def test_a_rerun_keeps_what_succeeded_and_does_the_rest_once_however_often_the_o
     failed = next(each for each in earlier["status"]["steps"] if each["name"] == "register")
     failed |= {"state": "Failed", "cause": "InvalidModel", "message": "it would be refused", "outputs": []}
     run = {"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun", "spec": {"rerunOf": "digits"}}
-    case.objects = [earlier, run | {"metadata": {"name": "again", "namespace": "vision"}}]
+    endpoint = case.objects[-1]
+    case.objects = [earlier, endpoint, run | {"metadata": {"name": "again", "namespace": "vision"}}]
     writes = check(case, late)
     made = [each for each in writes if each.startswith(("apply Job", "apply TrainingJob", "create ModelVersion"))]
     assert [each.rpartition("-")[0] for each in made] == [
         "apply Job again-look-1", "create ModelVersion digits", "apply Job again-last",
     ]  # fmt: skip
+
+
+def scheduled(case_type: Any, policy: str) -> Any:
+    """A Pipeline that runs every ten minutes, one run at a time of which one is kept, for half an hour."""
+    spec = {
+        "steps": [{"name": "a", "run": {"image": "x"}}],
+        "schedule": {"cron": "*/10 * * * *", "concurrencyPolicy": policy},
+        "maxConcurrentRuns": 1,
+        "historyLimits": {"succeeded": 1},
+    }
+    metadata = {"name": "digits", "namespace": "vision", "creationTimestamp": "2026-11-24T11:55:00Z"}
+    pipeline = {"apiVersion": "noria.dev/v1alpha1", "kind": "Pipeline", "metadata": metadata, "spec": spec}
+    case = case_type(objects=[pipeline], settings=SETTINGS, world=succeed, controllers=CONTROLLERS)
+    case.until = case.begin + timedelta(minutes=32)
+    return case
+
+
+@pytest.mark.parametrize("policy", ["Allow", "Forbid", "Replace"])
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_each_time_of_a_schedule_starts_one_run_however_often_the_operator_dies(
+    late: bool, policy: str, case_type: Any
+) -> None:
+    case = scheduled(case_type, policy)
+    writes = check(case, late)
+    created = [each for each in writes if each.startswith("create PipelineRun")]
+    assert len(created) == len(set(created)) == 4, created
+    gone = [each.removeprefix("delete ") for each in writes if each.startswith("delete PipelineRun")]
+    assert gone == [each.removeprefix("create ") for each in created[:3]]

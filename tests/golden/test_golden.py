@@ -69,6 +69,7 @@ def render(plan: Plan) -> str:
         "status": plan.status.manifest(),
         "children": list(plan.children),
         "creates": list(plan.creates),
+        "deletes": [each["metadata"]["name"] for each in plan.deletes],
         "events": [" ".join((event.type, event.reason, f"[{event.cycle}]", event.message)) for event in plan.events],
         "requeueAfter": plan.requeue_after,
         "clearAnnotations": list(plan.clear_annotations),
@@ -110,4 +111,4 @@ def test_plan(case: Path, request: pytest.FixtureRequest) -> None:
 
 
 def test_cases_are_found() -> None:
-    assert {path.parent.name for path in CASES} == {"workspace", "trainingjob", "endpoint", "pipelinerun"}
+    assert {path.parent.name for path in CASES} == {"workspace", "trainingjob", "endpoint", "pipeline", "pipelinerun"}

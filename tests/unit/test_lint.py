@@ -139,6 +139,32 @@ def test_faults_are_told_with_their_path_and_the_remedy(case: str) -> None:
     assert any(sentence in each for each in found) if sentence else not found, found
 
 
+SCHEDULES: dict[str, tuple[Any, str]] = {
+    "as it should be": ({"cron": "*/5 1-3 L * MON#1,5L", "timeZone": "Europe/Berlin"}, ""),
+    "a minute too late": ({"cron": "60 * * * *"}, "spec.schedule.cron: 60 * * * * is no cron expression: Bad minute; write minute"),
+    "a day that never comes": ({"cron": "* * */20 * 1L"}, "names no time within 50 years; correct the day or the month"),
+    "no such zone": ({"cron": "0 0 * * *", "timeZone": "Europe/Bonn"}, "spec.schedule.timeZone: there is no time zone Europe/Bonn"),
+    "a folder of zones": ({"cron": "0 0 * * *", "timeZone": "Europe"}, "there is no time zone Europe; name one of IANA's"),
+    "no such parameter": (
+        {"cron": "0 0 * * *", "parameters": [{"name": "x", "value": 1}]},
+        "spec.schedule.parameters[x]: x is no parameter of the pipeline",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_faults_of_a_schedule_are_told(case: str) -> None:
+    schedule, sentence = SCHEDULES[case]
+    found = list(faults([pipeline(A, schedule=schedule)]))
+    assert any(sentence in each for each in found) if sentence else not found, found
+
+
+def test_a_pipeline_of_one_run_has_no_schedule() -> None:
+    inline = {"steps": [A], "schedule": {"cron": "0 0 * * *"}, "maxConcurrentRuns": 1}
+    found = [*faults([{"kind": "PipelineRun", "metadata": {"name": "r"}, "spec": {"inline": inline}}])]
+    assert len(found) == 2 and all("there is no such field" in each for each in found)
+
+
 def test_what_the_project_shows_has_no_faults() -> None:
     design = (ROOT / "docs/pipelines.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     for text in (design, (ROOT / "examples/pipeline/digits.yaml").read_text()):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria.plan.contract import Manifest, Ref, Selector
+from noria.plan.contract import Manifest, Needs, Ref, Selector
 from noria.runtime.interest import Interests
 from noria.runtime.store import Store, ref_of
 
@@ -98,6 +98,20 @@ def test_indexes_follow_changes_of_labels() -> None:
     assert [each["metadata"]["name"] for each in store.select(Selector("Job", "n"))] == ["a"]
 
 
+def test_runs_are_found_by_their_pipeline() -> None:
+    store, selector = Store(), Selector("PipelineRun", "n", ".pipeline", "p")
+    assert store.select(selector) == ()
+    for number, (name, spec) in enumerate((("a", {"pipeline": "p"}), ("b", {"pipeline": "q"}), ("c", {"inline": {}}))):
+        store.put(thing(name, number + 1, "PipelineRun") | {"spec": spec})
+    store.put(thing("d", 4, "PipelineRun") | {"spec": {"rerunOf": "a"}, "status": {"pipeline": "p"}})
+    assert [each["metadata"]["name"] for each in store.select(selector)] == ["a", "d"]
+    known, pipeline = Interests(), Ref("Pipeline", "n", "p")
+    known.remember(pipeline, Needs(selectors=(selector,)))
+    run = store.select(selector)[0]
+    assert known.in_change(ref_of(run), run, None) == {pipeline}
+    assert known.in_change(ref_of(run), None, run | {"spec": {"pipeline": "q"}}) == set()
+
+
 def test_the_newest_refusal_of_pods_belongs_to_the_jobs_owner() -> None:
     store = Store()
     store.put(thing("a", 1, **OWNER))
@@ -126,8 +140,6 @@ def test_pods_are_trimmed_and_other_kinds_are_whole() -> None:
 
 @pytest.fixture
 def interests() -> Iterator[Any]:
-    from noria.plan.contract import Needs
-
     known = Interests()
     needs = Needs(refs=(Ref("ConfigMap", "n", "c"),), selectors=(Selector("Job", "n", "model", "m"),))
     known.remember(Ref("Endpoint", "n", "e"), needs)

@@ -1,11 +1,12 @@
 """Pipeline and Component: a graph of typed steps, and a step with a typed interface that several graphs use."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from noria.api.meta import Column, Model, Resource, Status, map_list, rules
 from noria.api.ports import InputPort, Outputs, Parameters, PortName, Reference
+from noria.api.schedule import HistoryLimits, Schedule
 from noria.api.step import BARE, Run, Steps
 from noria.api.trainingjob import TrainingJobSpec
 
@@ -30,6 +31,59 @@ class PipelineSpec(Model):
     """What it gives as a whole; shown in the run's status."""
 
 
+class KeptPipelineSpec(PipelineSpec):
+    """The graph of a Pipeline, and what is said of all its runs."""
+
+    schedule: Schedule | None = None
+    """Runs that start by themselves; absent: none."""
+    max_concurrent_runs: Annotated[int, Field(ge=1, le=100)] | None = None
+    """How many runs may be under way at a time, whoever started them; the others are queued, the oldest first. Absent: any number."""
+    history_limits: HistoryLimits = HistoryLimits()
+    """Which runs that have ended are kept. Default: all."""
+
+
+class RunReference(Model):
+    """A run, and not another of its name."""
+
+    name: str
+    """Name."""
+    uid: str
+    """metadata.uid."""
+
+
+class PipelineStatus(Status):
+    """Its schedule and its runs."""
+
+    checked: str | None = None
+    """Hash over the generation and the components that were found without fault; they are not checked again."""
+    schedule: str | None = None
+    """The expression and time zone that the times here belong to."""
+    since: str | None = None
+    """When they were first seen: no start is due for an earlier time."""
+    last_schedule_time: str | None = None
+    """The newest time for which a run was started."""
+    next_schedule_time: str | None = None
+    """The next time for which a run is to be started."""
+    last_missed_time: str | None = None
+    """The newest time for which none was started, and none will be."""
+    missed: int | None = None
+    """How many times were missed; at most 100 are counted in one go."""
+    active: int | None = None
+    """How many runs are under way. Runs are counted if the Pipeline has a schedule, maxConcurrentRuns or historyLimits."""
+    active_runs: list[str] = []
+    """Names of the first ten of them."""
+    queued: int | None = None
+    """How many runs wait for their turn."""
+    queued_runs: list[str] = []
+    """Names of the first ten of them, in their order."""
+    admitted: Annotated[list[RunReference], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
+    """Runs whose turn it is and that have not begun."""
+
+    def manifest(self) -> dict[str, Any]:
+        """Without empty lists."""
+        return {key: value for key, value in super().manifest().items() if value != []}
+
+
 class Pipeline(Resource):
     """A graph of typed steps. A PipelineRun executes it; a run that has begun is not changed by an edit."""
 
@@ -37,11 +91,19 @@ class Pipeline(Resource):
     singular: ClassVar[str] = "pipeline"
     short_names: ClassVar[tuple[str, ...]] = ("npl",)
     summary: ClassVar[str] = "Ready"
-    has_status: ClassVar[bool] = False
-    columns: ClassVar[tuple[Column, ...]] = (Column("Age", ".metadata.creationTimestamp", "date"),)
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Status", ".status.conditions[?(@.type=='Ready')].reason"),
+        Column("Schedule", ".spec.schedule.cron"),
+        Column("Last", ".status.lastScheduleTime", "date"),
+        Column("Next", ".status.nextScheduleTime"),
+        Column("Active", ".status.active", "integer"),
+        Column("Queued", ".status.queued", "integer", 1),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+        Column("Message", ".status.conditions[?(@.type=='Ready')].message"),
+    )
 
-    spec: PipelineSpec
-    status: Status = Status()
+    spec: KeptPipelineSpec
+    status: PipelineStatus = PipelineStatus()
 
 
 class ComponentSpec(Model):

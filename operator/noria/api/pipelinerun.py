@@ -6,18 +6,9 @@ from pydantic import Field
 
 from noria.api.meta import Column, Model, Resource, Status, map_list, rules
 from noria.api.pipeline import PipelineSpec
-from noria.api.ports import ObjectName, PortName, Value
+from noria.api.ports import Given, ObjectName, Value
 
 StepState = Literal["Pending", "Running", "Waiting", "Succeeded", "Cached", "Skipped", "Failed"]
-
-
-class Given(Model):
-    """A parameter's value."""
-
-    name: PortName
-    """Name."""
-    value: Value
-    """Value, of the parameter's type."""
 
 
 class PipelineRunSpec(Model):

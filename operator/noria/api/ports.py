@@ -43,6 +43,15 @@ class Parameter(Model):
     """Value if none is given; absent: it must be given."""
 
 
+class Given(Model):
+    """A parameter's value."""
+
+    name: PortName
+    """Name."""
+    value: Value
+    """Value, of the parameter's type."""
+
+
 class Port(Model):
     """Something that a step gives."""
 

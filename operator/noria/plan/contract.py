@@ -63,12 +63,27 @@ class Ref(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """All objects of a kind in a namespace; with a label, those whose label has the value."""
+    """All objects of a kind in a namespace; with a label, those whose label, or field among FIELDS, has the value."""
 
     kind: str
     namespace: str | None
     label: str = ""
     value: str = ""
+
+
+FIELDS: Mapping[str, tuple[str, tuple[str, ...]]] = {"PipelineRun": (".pipeline", ("spec", "status"))}
+"""A field of a kind that a selector may ask for, under a name that no label has, and where it stands: the first that is set."""
+
+
+def marks(manifest: Manifest) -> Mapping[str, str]:
+    """What selectors know an object by: its labels, and its field."""
+    labels = manifest["metadata"].get("labels") or {}
+    if manifest["kind"] not in FIELDS:
+        return labels
+    name, places = FIELDS[manifest["kind"]]
+    found = (value for part in places if (value := (manifest.get(part) or {}).get(name[1:])))
+    value = next(found, None)
+    return labels | {name: value} if value else labels
 
 
 class Query(NamedTuple):
@@ -176,6 +191,8 @@ class Plan:
     """The full desired set: applied where it differs; what we own of the kinds in `owns` and is not listed is deleted."""
     creates: tuple[Manifest, ...] = ()
     """Objects to create, never to apply; AlreadyExists means: observe and plan again."""
+    deletes: tuple[Manifest, ...] = ()
+    """Other objects whose time is over, as observed: deleted by their uid, so that a new one of the name stays."""
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until time alone may change the decision."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from noria.api.pipeline import Component, Pipeline, PipelineSpec
+from noria.api.pipeline import Component, Pipeline
 from noria.api.pipelinerun import PipelineRun, PipelineRunStatus, StepStatus
 from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import cache, evaluating, lint, rerun
+from noria.plan.pipelines import admission, cache, evaluating, lint, rerun
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -21,14 +21,17 @@ NAMED = 3
 
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
-    """Before it begins the pipeline and the components, or the run that it is a rerun of; later the earlier runs that it
-    takes from, the versions, while a register step has not ended, and the Endpoints whose version an evaluate step takes."""
+    """Before it begins the pipeline and the components, or the run that it is a rerun of; while it is queued the pipeline
+    alone; later the earlier runs that it takes from, the versions, while a register step has not ended, and the Endpoints
+    whose version an evaluate step takes."""
     if finished(run.status):
         return Needs()
-    if run.status.frozen is None and run.spec.rerun_of:
-        return Needs(refs=(rerun.earlier(run),))
     if run.status.frozen is None:
-        named = (_pipeline(run),) if run.spec.pipeline else ()
+        named = (_pipeline(run),) if run.spec.pipeline or run.status.pipeline else ()
+        if admission.was_queued(run.status):
+            return Needs(refs=named)
+        if run.spec.rerun_of:
+            return Needs(refs=(rerun.earlier(run), *named))
         return Needs(refs=named, selectors=(_components(run), *((cache.runs(run),) if named else ())))
     open_ones = {each.name for each in run.status.steps if each.state not in ENDED}
     open_steps = [each for each in unpack(run.status.frozen).steps if each.name in open_ones]
@@ -39,7 +42,7 @@ def needs(run: PipelineRun, settings: Settings) -> Needs:
 
 
 def _pipeline(run: PipelineRun) -> Ref:
-    return Ref("Pipeline", run.metadata.namespace, run.spec.pipeline or "")
+    return Ref("Pipeline", run.metadata.namespace, run.spec.pipeline or run.status.pipeline or "")
 
 
 def _components(run: PipelineRun) -> Selector:
@@ -85,13 +88,26 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
 
 def _begin(run: PipelineRun, observed: Observed) -> Plan:
     """The first look: the pipeline is found, checked and frozen; nothing else happens before that is recorded."""
-    if run.spec.rerun_of:
-        return _begin_again(run, observed)
-    run = _of(run, run.spec.pipeline)
-    spec = run.spec.inline or _found(run, observed)
-    if spec is None:
+    queued = admission.was_queued(run.status)
+    earlier = rerun.taken_up(run, observed) if run.spec.rerun_of and not queued else None
+    if isinstance(earlier, str):
+        return _unbegun(run, observed, "InvalidRerun", f"spec.rerunOf: {earlier}")
+    if earlier and earlier.status.pipeline != run.status.pipeline:  # recorded first: there may be a queue
+        of = _of(run, earlier.status.pipeline).status
+        return Plan(status=_with(observed, of, None, "Pending", f"it goes on from {earlier.metadata.name}"))
+    live = observed.related.get(_pipeline(run), ())
+    if run.spec.pipeline and not live:
         text = f"there is no Pipeline {run.spec.pipeline} in this namespace; create it, and the run begins"
         return Plan(status=_with(observed, run.status, None, "PipelineNotFound", text))
+    if live and (why := admission.waits(run, live[0])):
+        if run.spec.cancel:
+            return _unbegun(run, observed, "Cancelled", "spec.cancel was set before its turn came")
+        return Plan(status=_with(observed, run.status, None, admission.QUEUED, why))
+    if queued:
+        return Plan(status=_with(observed, run.status, None, "Pending", "its turn has come"))
+    if earlier:
+        return _begun(run, observed, earlier.status.frozen or "", [earlier.metadata.name])
+    spec = run.spec.inline or Pipeline.model_validate(live[0]).spec
     known = (Component.model_validate(each) for each in observed.related.get(_components(run), ()))
     components = {each.metadata.name: each for each in known}
     if missing := sorted({each.component for each in spec.steps if each.component} - components.keys()):
@@ -100,26 +116,15 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
     faults = [*lint.problems(spec, components), *lint.given(spec, run.spec.parameters)]
     if faults:
         more = f"\n(and {len(faults) - NAMED} more; `noria lint` tells all)" if len(faults) > NAMED else ""
-        return _refuse(run, observed, "InvalidPipeline", "\n".join(map(str, faults[:NAMED])) + more)
+        text = "\n".join(map(str, faults[:NAMED])) + more
+        return _unbegun(run, observed, "InvalidPipeline", text)
     frozen = pack(freeze(spec, components, {each.name: each.value for each in run.spec.parameters}))
-    return _begun(run, observed, frozen, cache.sources(run, observed.related.get(cache.runs(run), ())))
-
-
-def _begin_again(run: PipelineRun, observed: Observed) -> Plan:
-    """The first look of a rerun: it runs what the run that it names did, as it stood then."""
-    earlier = rerun.taken_up(run, observed)
-    if isinstance(earlier, str):
-        return _refuse(run, observed, "InvalidRerun", f"spec.rerunOf: {earlier}")
-    return _begun(_of(run, earlier.status.pipeline), observed, earlier.status.frozen or "", [earlier.metadata.name])
+    sources = cache.sources(run, observed.related.get(cache.runs(run), ()))
+    return _begun(_of(run, run.spec.pipeline), observed, frozen, sources)
 
 
 def _of(run: PipelineRun, pipeline: str | None) -> PipelineRun:
     return run.model_copy(update={"status": run.status.model_copy(update={"pipeline": pipeline})})
-
-
-def _refuse(run: PipelineRun, observed: Observed, reason: str, text: str) -> Plan:
-    status = run.status.model_copy(update={"completion_time": rfc3339(observed.now)})
-    return Plan(status=_with(observed, status, False, reason, text), events=(Event("Warning", reason, text, "end"),))
 
 
 def _begun(run: PipelineRun, observed: Observed, frozen: str, sources: list[str]) -> Plan:
@@ -136,9 +141,15 @@ def _begun(run: PipelineRun, observed: Observed, frozen: str, sources: list[str]
     return Plan(status=_with(observed, begun, None, "Pending", f"{len(steps)} steps are to run"))
 
 
-def _found(run: PipelineRun, observed: Observed) -> PipelineSpec | None:
-    live = observed.related.get(_pipeline(run), ())
-    return Pipeline.model_validate(live[0]).spec if live else None
+def _unbegun(run: PipelineRun, observed: Observed, reason: str, text: str) -> Plan:
+    """The last word about a run of which nothing has begun."""
+    status = run.status.model_copy(update={"completion_time": rfc3339(observed.now)})
+    event = Event("Warning", reason, text, "end")
+    return Plan(
+        status=_with(observed, status, False, reason, text),
+        events=(event,),
+        requeue_after=run.spec.ttl_seconds_after_finished,
+    )
 
 
 def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:

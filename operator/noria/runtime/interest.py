@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from noria.plan.contract import Manifest, Needs, Query, Ref, Selector
+from noria.plan.contract import Manifest, Needs, Query, Ref, Selector, marks
 
 
 class Interests:
@@ -54,5 +54,5 @@ def _matching(ref: Ref, versions: tuple[Manifest | None, ...]) -> Iterator[Ref |
     yield ref
     yield Selector(ref.kind, ref.namespace)
     for version in filter(None, versions):
-        for label, value in (version["metadata"].get("labels") or {}).items():
+        for label, value in marks(version).items():
             yield Selector(ref.kind, ref.namespace, label, value)

@@ -172,12 +172,14 @@ class Reconciler:
             self.store.put(await self.cluster.apply(desired, force=live is not None))
 
     async def _prune(self, controller: Controller[Any], resource: Resource, plan: Plan) -> None:
-        """Delete what is proven ours and is no longer planned."""
+        """Delete what is proven ours and is no longer planned, and what the plan names."""
         uid, planned = resource.metadata.uid, {ref_of(child) for child in plan.children}
         for live in (*self.store.children(uid, controller.owns), *self._retained(controller, resource, planned)):
             proven = _referenced(live, uid) or controller.owned_by_label
             if proven and ref_of(live) not in planned and "deletionTimestamp" not in live["metadata"]:
                 await self._delete(live)
+        for live in plan.deletes:
+            await self._delete(live)
 
     def _retained(self, controller: Controller[Any], resource: Resource, planned: set[Ref]) -> list[Manifest]:
         """What an earlier object of this name retained, beside what is planned: it bears the earlier uid."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from noria.plan.contract import KINDS, Manifest, Ref, Selector
+from noria.plan.contract import KINDS, Manifest, Ref, Selector, marks
 from noria.plan.manifests import OWNER_KIND, OWNER_NAME, OWNER_UID
 
 Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
@@ -72,7 +72,7 @@ class Store:
         if (index := self._labelled.get((kind, label))) is None:
             index = self._labelled[kind, label] = defaultdict(set)
             for ref, manifest in self._objects[kind].items():
-                if found := (manifest["metadata"].get("labels") or {}).get(label):
+                if found := marks(manifest).get(label):
                     index[ref.namespace, found].add(ref)
         return self._sorted(index.get((namespace, value), ()))
 
@@ -162,8 +162,8 @@ class Store:
             if not self._owned[uid]:
                 del self._owned[uid]
         for (kind, label), index in self._labelled.items():
-            if kind == ref.kind and label in labels:
-                change(index[ref.namespace, labels[label]], ref)
+            if kind == ref.kind and (found := marks(manifest).get(label)):
+                change(index[ref.namespace, found], ref)
 
     def _sorted(self, refs: Iterable[Ref]) -> tuple[Manifest, ...]:
         return tuple(self._objects[ref.kind][ref] for ref in sorted(refs, key=lambda ref: (ref.kind, ref.name)))

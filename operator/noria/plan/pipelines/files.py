@@ -29,6 +29,7 @@ def faults(documents: Iterable[Any]) -> Iterator[str]:
             yield from _refused(document, KINDS[document["kind"]])
     for pipeline in found["Pipeline"].values():
         yield from _told(pipeline, lint.problems(pipeline.spec, found["Component"]))
+        yield from _told(pipeline, lint.scheduled(pipeline.spec))
     for run in found["PipelineRun"].values():
         spec: PipelineSpec | None = run.spec.inline
         if spec:

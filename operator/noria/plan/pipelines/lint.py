@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from noria.api.pipeline import Component, PipelineSpec
-from noria.api.pipelinerun import Given
-from noria.api.ports import VALUE_TYPES, Binding
+from noria.api.pipeline import Component, KeptPipelineSpec, PipelineSpec
+from noria.api.ports import VALUE_TYPES, Binding, Given
 from noria.api.step import Step
-from noria.plan.pipelines import graph, ports
+from noria.plan.pipelines import calendar, graph, ports
 from noria.plan.pipelines.frozen import outputs, resolved
 from noria.plan.pipelines.steps import ITEMS, inside
 
@@ -71,6 +70,15 @@ def given(spec: PipelineSpec, values: Iterable[Given]) -> list[Problem]:
     return found + [
         Problem(f"parameters[{name}]", "it has no default and is not given", "give it") for name in required
     ]
+
+
+def scheduled(spec: KeptPipelineSpec) -> list[Problem]:
+    """What is wrong with the schedule of a Pipeline."""
+    if spec.schedule is None:
+        return []
+    wrong = calendar.fault(spec.schedule)
+    found = [Problem(*wrong)] if wrong else []
+    return [each._replace(path=f"schedule.{each.path}") for each in (*found, *given(spec, spec.schedule.parameters))]
 
 
 def _names(spec: PipelineSpec) -> Iterator[Problem]:
