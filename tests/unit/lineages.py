@@ -15,7 +15,7 @@ from noria.plan.lineage.tree import Node, text
 
 D = "sha256:" + "d" * 64
 UID = "6f0c1d2e-0000-4000-8000-000000000001"
-CASE = Path(__file__).parents[1] / "golden" / "trainingjob" / "completed-with-version"
+CASE = Path(__file__).parents[1] / "golden" / "trainingjob" / "completed-asks-for-a-version"
 STEPS = [
     step("prepare", gives="data:dataset rows:integer")
     | {
@@ -120,8 +120,9 @@ def training(name: str = "digits-retrain-2", uid: str = UID, reads: str = "data/
     return {"kind": "TrainingJob", "metadata": metadata, "spec": spec, **fields}
 
 
-def made_version() -> Manifest:
+def made_version(name: str = "digits-13", uid: str = UID) -> Manifest:
     """As the plan of a TrainingJob makes it."""
-    wanted = yaml.safe_load((CASE.parent / "completed-asks-for-a-version" / "plan.yaml").read_text())["creates"][0]
-    lineage = wanted["spec"]["lineage"] | {"trainingJob": "digits-retrain-2", "uid": UID}
-    return wanted | {"spec": wanted["spec"] | {"lineage": lineage}}
+    (wanted,) = yaml.safe_load((CASE / "plan.yaml").read_text())["creates"]
+    lineage = wanted["spec"]["lineage"] | {"trainingJob": "digits-retrain-2", "uid": uid}
+    made = wanted["spec"] | {"version": int(name.rpartition("-")[2]), "lineage": lineage}
+    return wanted | {"metadata": wanted["metadata"] | {"name": name}, "spec": made}

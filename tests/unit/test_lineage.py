@@ -80,18 +80,18 @@ def test_records_that_name_one_another_in_a_circle_come_to_an_end() -> None:
 
 
 def test_what_is_deep_is_cut_and_goes_on_from_its_own_object() -> None:
-    line = [training(f"t{n}", f"{n:08}", f"jobs/t{n + 1}-{n + 1:08}/x") for n in range(100)]
+    line = [training(f"t{n}", f"{n:08}", f"jobs/t{n + 1}-{n + 1:08}/x") for n in range(62)]
     deep = told("TrainingJob", "t0", line)
     assert "TrainingJob t30: more than 30 records deep" in deep and "t31" not in deep
     assert "TrainingJob t60: more than 30 records deep" in told("TrainingJob", "t30", line)
 
 
 def test_a_run_tells_its_steps_in_order_however_many() -> None:
-    chain = [step("s0", gives="x:integer"), *(step(f"s{n}", f"x=s{n - 1}.x", gives="x:integer") for n in range(1, 500))]
+    chain = [step("s0", gives="x:integer"), *(step(f"s{n}", f"x=s{n - 1}.x", gives="x:integer") for n in range(1, 200))]
     world = World({"inline": {"steps": chain}}).settle().succeed("s0", {"x": 4})
-    run = {"kind": "PipelineRun", "metadata": {"name": "r"}, "spec": world.spec, "status": world.status}
+    run = {"kind": "PipelineRun", "metadata": {"name": "r", "uid": "u"}, "spec": world.spec, "status": world.status}
     lines = told("PipelineRun", "r", [run]).splitlines()
-    assert sum(each.startswith(("├── Step", "└── Step")) for each in lines) == 500
+    assert sum(each.startswith(("├── Step", "└── Step")) for each in lines) == 200
     assert max(map(len, lines)) < 160 and "│   └── input x (value 4)" in lines
     assert "    └── input x" in lines, "what is not given yet has no value"
     del run["status"]["steps"][3]
@@ -99,6 +99,23 @@ def test_a_run_tells_its_steps_in_order_however_many() -> None:
     for frozen, note in ((None, "it has not begun"), ("bm9uZQ==", "its status.frozen cannot be read")):
         broken = run | {"status": {"frozen": frozen}}
         assert told("PipelineRun", "r", [broken]) == f"PipelineRun r: {note}\n"
+
+
+def test_records_of_one_name_are_each_told() -> None:
+    place = {"version": "digits-12", "inferenceService": "i", "since": "2026-11-24T11:00:00Z"}
+    newer, older = made_version(), made_version("digits-12", uid="an-earlier-one")
+    served = [endpoint("digits-13", retiring=[place]), newer, older]
+    for objects in ([], [training()]):
+        tree = told("Endpoint", "digits", [*served, *objects])
+        assert tree.count("made by TrainingJob digits-retrain-2 (attempt 1)") == 2 and "as above" not in tree
+        assert tree.count("(attempt 1): gone") == 2 - len(objects) and tree.count("seed 7") == 2
+    registered = runs()[2]
+    twin = registered | {
+        "metadata": registered["metadata"] | {"name": "digits-2"},
+        "spec": registered["spec"] | {"version": 2},
+    }
+    served = [endpoint("digits-2", retiring=[place | {"version": "digits-1"}]), registered, twin]
+    assert told("Endpoint", "digits", served).count("code sha256:") == 2
 
 
 def test_the_json_holds_the_same_without_what_is_empty() -> None:

@@ -22,6 +22,7 @@ class Run(NamedTuple):
     """A run that has begun."""
 
     name: str
+    uid: str
     frozen: Frozen
     steps: dict[str, Step]
     records: dict[str, StepStatus]
@@ -64,7 +65,7 @@ class Steps:
         if begun is None:
             why = "it has not begun" if run.status.frozen is None else "its status.frozen cannot be read"
             return node.model_copy(update={"note": why})
-        return self._telling.tell(node, self._all(begun))
+        return self._telling.tell(node, begun.uid, self._all(begun))
 
     def _all(self, run: Run) -> Iterator[Node]:
         if run.frozen.parameters:
@@ -86,15 +87,14 @@ class Steps:
 
     def _read(self, name: str, uid: str) -> Run | None:
         live = self._telling.read("PipelineRun", name, uid)
-        status = PipelineRun.model_validate(live).status if live else None
-        if status is None or status.frozen is None:
+        if live is None or (status := PipelineRun.model_validate(live).status).frozen is None:
             return None
         try:
             frozen = unpack(status.frozen)
         except (ValueError, zlib.error):  # no copy that Noria wrote: as good as gone
             return None
         steps = {each.name: each for each in frozen.steps}
-        return Run(name, frozen, steps, {each.name: each for each in status.steps})
+        return Run(name, live["metadata"]["uid"], frozen, steps, {each.name: each for each in status.steps})
 
     def _unit(self, run: Run, name: str, role: str | None) -> Node | None:
         found = run.find(name)
@@ -106,7 +106,7 @@ class Steps:
         told |= {"trainingJob": record.job} if step.train else {}
         facts = {key: value for key, value in told.items() if value is not None}
         node = Node(role=role, kind="Step", name=f"{run.name}/{name}", facts=facts)
-        return self._telling.tell(node, self._of_unit(run, step, record, item))
+        return self._telling.tell(node, f"{run.uid} {name}", self._of_unit(run, step, record, item))
 
     def _of_unit(self, run: Run, step: Step, record: StepStatus, item: int | None) -> Iterator[Node]:
         if record.cache and record.cache.result == "Hit" and record.cache.run:

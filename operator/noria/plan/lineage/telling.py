@@ -20,7 +20,7 @@ class Telling:
 
     def __init__(self, namespace: str | None, known: Mapping[Ref, Manifest | None]) -> None:
         self._namespace, self._known = namespace, known
-        self._told, self._depth = set[tuple[str | None, str | None]](), 0
+        self._told, self._depth = set[tuple[str | None, str]](), 0
         self.missing = set[Ref]()
         """What must be read to go on."""
 
@@ -32,9 +32,10 @@ class Telling:
         live = self._known.get(ref)
         return live if live and live["metadata"].get("uid", "").startswith(uid) else None
 
-    def tell(self, node: Node, origins: Iterator[Node]) -> Node:
-        """The node of a record with its origins, unless it stands above already or would be too deep."""
-        key = (node.kind, node.name)
+    def tell(self, node: Node, mark: str, origins: Iterator[Node]) -> Node:
+        """The node of a record with its origins, unless it stands above already or would be too deep. Among the records of
+        a kind `mark` is its own, as names are not, which may be used again."""
+        key = (node.kind, mark)
         if key in self._told:
             return Node(role=node.role, kind=node.kind, name=node.name, note=ABOVE)
         if self._depth == DEPTH:

@@ -52,7 +52,7 @@ class Trace:
         """What an Endpoint serves, starts and retires, and the change of version that is in flight."""
         live = self._telling.read("Endpoint", name)
         node = Node(kind="Endpoint", name=name, note=None if live else GONE)
-        return self._telling.tell(node, self._versions(Endpoint.model_validate(live).status)) if live else node
+        return self._telling.tell(node, name, self._versions(Endpoint.model_validate(live).status)) if live else node
 
     def _versions(self, status: EndpointStatus) -> Iterator[Node]:
         flight = status.cycle
@@ -77,7 +77,7 @@ class Trace:
         if spec:
             node = node.model_copy(update={"facts": node.facts | {"format": spec.format} | spec.metrics})
         labels = (live or {}).get("metadata", {}).get("labels") or {}
-        return self._telling.tell(node, self._of_version(spec, labels.get(STEP), cycle))
+        return self._telling.tell(node, name, self._of_version(spec, labels.get(STEP), cycle))
 
     def _of_version(self, spec: ModelVersionSpec | None, step: str | None, cycle: Cycle | None) -> Iterator[Node]:
         if cycle:
@@ -103,7 +103,7 @@ class Trace:
                 return told
         facts = {"step": lineage.step, "attempt": lineage.attempt}
         node = Node(role="made by", kind="PipelineRun", name=run, facts=facts, note=GONE)
-        return self._telling.tell(node, self._recorded(lineage, spec))
+        return self._telling.tell(node, f"{spec.model}-{spec.version}", self._recorded(lineage, spec))
 
     def training(self, name: str, role: str | None = None, uid: str = "", made: ModelVersionSpec | None = None) -> Node:
         """A TrainingJob; if it is gone, what the version that it made holds of it."""
@@ -111,7 +111,9 @@ class Trace:
         lineage = made.lineage if made else None
         facts: dict[str, Any] = {"attempt": lineage.attempt} if lineage else {}
         node = Node(role=role, kind="TrainingJob", name=name, facts=facts, note=None if live else GONE)
-        return self._telling.tell(node, self._of_training(live, lineage, made))
+        return self._telling.tell(
+            node, live["metadata"]["uid"] if live else f"{name} {uid}", self._of_training(live, lineage, made)
+        )
 
     def _of_training(
         self, live: Manifest | None, lineage: Lineage | None, made: ModelVersionSpec | None
