@@ -99,19 +99,23 @@ def key(step: Step, inputs: Inputs, read: dict[str, str] | None, settings: Setti
     if body is None or not names.keys() <= read.keys() or any(each.digest is None for each in inputs.folders.values()):
         return None
     where = {"resources", "placement", "image_pull_secrets", "deadline_seconds"}
-    own = (
-        settings.server_image if step.evaluate else settings.trainer_image if step.train and step.train.recipe else None
-    )
     return digest(
         {
             "runs": body.model_dump(mode="json", exclude=where),
-            "image": own,
+            "image": _own_image(step, settings),
             "outputs": [each.manifest() for each in step.outputs],
             "values": {name: value for name, (_, value) in inputs.values.items()},
             "folders": {name: each.digest for name, each in inputs.folders.items()},
             "outside": {name: read[name] for name in names},
         }
     )
+
+
+def _own_image(step: Step, settings: Settings) -> str | None:
+    """The image of Noria's own that does it, where the step names none."""
+    if step.evaluate:
+        return settings.server_image
+    return settings.trainer_image if step.train and step.train.recipe else None
 
 
 def settled(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs, begun: bool) -> bool:
