@@ -1,6 +1,6 @@
 """The runs of one Pipeline as its controller sees them, and which of those that have ended go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -57,6 +57,11 @@ class Fellow(NamedTuple):
         return "deletionTimestamp" in self.live["metadata"]
 
     @property
+    def takes_from(self) -> set[str]:
+        """Earlier runs whose results it may keep."""
+        return {*self._status.get("sources", []), self.live["spec"].get("rerunOf", "")}
+
+    @property
     def at(self) -> datetime | None:
         """The time for which the schedule started it."""
         text = (self.live["metadata"].get("labels") or {}).get(SCHEDULED, "")
@@ -85,8 +90,10 @@ def of(pipeline: Pipeline, found: Iterable[Manifest]) -> list[Fellow]:
     return sorted(mine, key=lambda each: (str(each.live["metadata"].get("creationTimestamp", "")), each.name))
 
 
-def outlived(limits: HistoryLimits, fellows: Iterable[Fellow]) -> list[Manifest]:
-    """Runs that have ended and go, the oldest first. Those of another object are neither counted nor deleted."""
+def outlived(limits: HistoryLimits, fellows: Sequence[Fellow]) -> list[Manifest]:
+    """Runs that have ended and go, the oldest first. Those of another object are neither counted nor deleted, and what a
+    run takes from stays until it has ended."""
+    needed = {name for each in fellows if not each.ended for name in each.takes_from}
     ended = [each for each in fellows if each.ended and not each.foreign and not each.goes]
     ended.sort(key=lambda each: (each.ended, each.name))
     gone: set[str] = set()
@@ -94,4 +101,4 @@ def outlived(limits: HistoryLimits, fellows: Iterable[Fellow]) -> list[Manifest]
         if limit is not None:
             group = [each.uid for each in ended if each.succeeded is succeeded]
             gone |= set(group[: max(0, len(group) - limit)])
-    return [each.live for each in ended if each.uid in gone][:AT_ONCE]
+    return [each.live for each in ended if each.uid in gone and each.name not in needed][:AT_ONCE]
