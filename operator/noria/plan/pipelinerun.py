@@ -9,7 +9,7 @@ from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import cache, lint
+from noria.plan.pipelines import cache, deploying, lint
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -21,7 +21,8 @@ NAMED = 3
 
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
-    """Before it begins the pipeline and the components; later the versions, while a register step has not ended."""
+    """Before it begins the pipeline and the components; later the versions, while a register step has not ended, and
+    what deploy steps wait for."""
     if finished(run.status):
         return Needs()
     if run.status.frozen is None:
@@ -30,7 +31,9 @@ def needs(run: PipelineRun, settings: Settings) -> Needs:
     open_ones = {each.name for each in run.status.steps if each.state not in ENDED}
     registers = any(each.register_ and each.name in open_ones for each in unpack(run.status.frozen).steps)
     earlier = tuple(cache.source(run, each) for each in run.status.sources)
-    return Needs(refs=earlier, selectors=(versions(run),) if registers else ())
+    endpoints, beside = deploying.needs(run)
+    selectors = [*([versions(run)] if registers else []), *beside]
+    return Needs(refs=(*earlier, *endpoints), selectors=tuple(dict.fromkeys(selectors)))
 
 
 def _pipeline(run: PipelineRun) -> Ref:
@@ -124,6 +127,8 @@ def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
         live, pods = turn.live.get(each.job or ""), turn.pods.get(each.job or "", [])
         if trouble := causes.waiting(pods, turn.refusals(live) if live and not pods else ()):
             return trouble.reason, f"step {each.name}: {trouble.message}"
+    if deploys := deploying.asking(steps):
+        return deploys[0].cause or "Running", f"step {deploys[0].name}: {deploys[0].message}"
     waiting = [each for each in steps if each.state == "Waiting"]
     if waiting and not running:
         first = min(waiting, key=lambda each: each.cause != APPROVAL)

@@ -53,6 +53,8 @@ def outputs(step: Step) -> dict[str, str]:
     if step.train:
         version = {"version": "string"} if step.train.output.model else {}
         return {"model": "model", "metrics": "json"} | version
+    if step.deploy:
+        return {"version": "string", "outcome": "string"}
     return {"version": "string"} if step.register_ else {"by": "string"}
 
 
