@@ -16,9 +16,10 @@ def begin(view: View, turn: Turn) -> Turn:
     wanted = view.wanted
     if isinstance(wanted, ModelVersion) and _is_news(view, turn, wanted):
         return _open(view, turn, _asked(view, turn, wanted), wanted)
-    if set_off := retraining.trigger(view, turn):
-        return _open(view, turn, set_off, None)
-    return turn
+    if view.wish:  # a training would be ended by a wish that its step has not yet seen granted
+        return turn
+    set_off = retraining.trigger(view, turn)
+    return _open(view, turn, set_off, None) if set_off else turn
 
 
 def _asked(view: View, turn: Turn, wanted: ModelVersion) -> Trigger:
