@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
-from wheel import BY_PIPELINE, SPEC, Wheel
+from wheel import Wheel
 
 
 class Deployed(Wheel):
