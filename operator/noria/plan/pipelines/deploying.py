@@ -147,12 +147,14 @@ def _expected(
         text = f"there is no ModelVersion {version} in this namespace"
         return Told("Running" if left > 0 else "Failed", "ModelVersionNotFound", text)
     if why := wanted.unfit(endpoint, known, found):
-        rejected = why.reason == "Rejected"
-        if last and rejected:
-            cause = last.outcome if last.outcome in ("RolledBack", "Rejected") else last.reason
-            why = why._replace(reason=cause or why.reason, message=last.message or why.message)
-        how = f"; kubectl annotate mep {name} noria.dev/retry={version} noria.dev/by=$USER, and start the run again, to let it try once more"
-        return Told("Failed", why.reason, f"Endpoint {name}: {why.message}{how if rejected else ''}")
+        if why.reason != "Rejected":
+            return Told("Failed", why.reason, f"Endpoint {name}: {why.message}")
+        cause = (
+            last.outcome if last and last.outcome in ("RolledBack", "Rejected") else last.reason if last else "Rejected"
+        )
+        words = last.message if last else f"{version} did not earn the traffic before (status.history says why)"
+        how = f"kubectl annotate mep {name} noria.dev/retry={version} noria.dev/by=$USER, and start the run again, to let it try once more"
+        return Told("Failed", cause, f"Endpoint {name}: {words}; {how}")
     if endpoint.spec.model.track == "Latest":
         newest, _ = wanted.wanted(endpoint, known, ())
         if not isinstance(newest, ModelVersion):
