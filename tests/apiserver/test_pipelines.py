@@ -28,10 +28,19 @@ def pipeline(*steps: Manifest, **spec: Any) -> Manifest:
 BAD = {
     "a step without a kind": (
         pipeline({"name": "a"}),
-        "set exactly one of component, run, train, register and approve",
+        "set exactly one of component, run, train, register, approve and deploy",
     ),
     "a step of two kinds": (pipeline({"name": "a", "run": RUN, "approve": {}}), "set exactly one of component"),
     "no steps": (pipeline(), "spec.steps"),
+    "a deploy step for each of several": (
+        pipeline({"name": "a", "deploy": {"endpoint": "e"}, "foreach": {"items": ["m-1"]}}),
+        "foreach belongs to run, train and component",
+    ),
+    "a deploy step that is retried": (
+        pipeline({"name": "a", "deploy": {"endpoint": "e"}, "retry": {"limit": 1}}),
+        "retry belongs to run",
+    ),
+    "a deploy step to an endpoint of a long name": (pipeline({"name": "a", "deploy": {"endpoint": "e" * 31}}), "30"),
     "a name twice": (pipeline({"name": "a", "run": RUN}, {"name": "a", "run": RUN}), "Duplicate value"),
     "two sources": (
         pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "parameter": "p", "item": True}]}),
@@ -221,6 +230,30 @@ def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
     )
     writes = [each for each in control_plane.writes("first") if namespace in each and "/jobs/" in each]
     assert len(writes) == len(set(writes)) + 2, f"each Job is written once, and two once more to stop them: {writes}"
+
+
+def test_a_deploy_step_waits_for_its_endpoint_and_tells_what_it_says(
+    kubectl: Any, namespace: str, start: Any, eventually: Any
+) -> None:
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+    step = {"name": "d", "deploy": {"endpoint": "e"}, "inputs": [{"name": "version", "value": "m-1"}]}
+
+    def apply(manifest: Manifest) -> None:
+        manifest["metadata"]["namespace"] = namespace
+        assert (made := kubectl("apply", "-f", "-", stdin=json.dumps(manifest))).returncode == 0, made.stderr
+
+    def told() -> Any:
+        run = json.loads(kubectl("get", "nrun", "r", "-n", namespace, "-o", "json").stdout)
+        return run.get("status", {}).get("steps", [{}])[0]
+
+    apply(written("PipelineRun", "r", inline={"steps": [step]}))
+    eventually(lambda: told().get("cause") == "EndpointNotFound")
+    assert told()["deploy"] == {"endpoint": "e", "version": "m-1"} and told()["state"] == "Running"
+    apply(written("Endpoint", "e", model={"name": "m", "track": "Deployed"}))
+    eventually(lambda: told().get("cause") == "ModelVersionNotFound")
+    apply(written("Endpoint", "e", model={"name": "m", "version": 2}))
+    eventually(lambda: (told()["state"], told()["cause"]) == ("Failed", "Pinned"))
 
 
 def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest) -> None:
