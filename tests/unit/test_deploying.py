@@ -43,6 +43,10 @@ def over(number: int, outcome: str, reason: str, at: str = LATER) -> Manifest:
     return {"history": [cycle(number, outcome=outcome, reason=reason, message="so it was", endTime=at)]}
 
 
+def said(type: str, reason: str) -> Manifest:
+    return {"type": type, "status": "False", "reason": reason, "message": "so it is", "lastTransitionTime": BEGAN}
+
+
 def waiting(*others: Manifest, seconds: int = 0) -> World:
     """A run whose only step asks Endpoint e for m-2, before it has looked at what is there."""
     bound = {"inputs": [{"name": "version", "value": "m-2"}], "deploy": {"endpoint": "e"}}
@@ -99,6 +103,18 @@ CASES: dict[str, tuple[Manifest, str, str | None, str]] = {
     "the endpoint is pinned": (endpoint("1", **serves(1)), "Failed", "Pinned", "set model.track: Deployed"),
     "the endpoint is pinned to it": (endpoint("2", **serves(1)), "Running", "Asked", ""),
     "the endpoint wants the newest, which it is": (endpoint("Latest", **serves(1)), "Running", "Asked", ""),
+    "the endpoint said that nothing was deployed, before it was asked": (
+        endpoint(conditions=[said("UpToDate", "NothingDeployed"), said("Ready", "NothingDeployed")]),
+        "Running",
+        "Asked",
+        "about to begin",
+    ),
+    "the endpoint can serve nothing": (
+        endpoint(conditions=[said("Ready", "KServeMissing")]),
+        "Running",
+        "KServeMissing",
+        "Endpoint e: so it is",
+    ),
     "the endpoint's words are told": (
         endpoint(
             **serves(1),

@@ -109,9 +109,8 @@ def _outcome(turn: Turn, record: StepStatus, asked: Asked) -> Told:
         for each in related.get(versions(turn.run), ())
         if each["spec"]["model"] == model.name
     ]
-    if newer := _newer(
-        turn, endpoint, known, Wish(record.start_time or "", turn.run.metadata.name, record.name, version)
-    ):
+    mine = Wish(record.start_time or "", turn.run.metadata.name, record.name, version)
+    if newer := _newer(turn, endpoint, known, mine):
         return Told("Failed", "Superseded", f"Endpoint {name}: {newer}")
     if flight and flight.challenger == version:
         return _behind(endpoint, flight)
@@ -167,10 +166,12 @@ def _expected(
 
 def _behind(endpoint: Endpoint, cycle: Cycle | None) -> Told:
     """What is waited for, in the Endpoint's own words."""
-    name, said = endpoint.metadata.name, find(endpoint.status.conditions, "UpToDate")
+    name = endpoint.metadata.name
     if cycle and cycle.end_time:
         return Told("Running", cycle.reason, f"Endpoint {name}: {cycle.message}; it is tried again")
-    if said and said.status == "False":
+    both = (find(endpoint.status.conditions, each) for each in ("UpToDate", "Ready"))
+    said = next((each for each in both if each and each.status == "False"), None)
+    if said and said.reason != wanted.NOTHING_DEPLOYED:  # which it said before it was asked
         return Told("Running", said.reason, f"Endpoint {name}: {said.message}")
     return Told("Running", "Asked", f"Endpoint {name} is about to begin")
 

@@ -9,6 +9,8 @@ from noria.plan.wheel import serving, wishes
 from noria.plan.wheel.view import Refusal, Turn, have_served
 from noria.plan.wheel.wishes import Wish
 
+NOTHING_DEPLOYED = "NothingDeployed"
+
 
 def wanted(
     endpoint: Endpoint, versions: Sequence[ModelVersion], runs: Sequence[Manifest]
@@ -79,7 +81,7 @@ def _deployed(
     if name is None:
         me = endpoint.metadata.name
         return Refusal(
-            "NothingDeployed",
+            NOTHING_DEPLOYED,
             f"model.track is Deployed, and no deploy step has asked for a version yet; start a PipelineRun with a step deploy: {{endpoint: {me}}}",
         )
     text = f"ModelVersion {name} was deleted; deploy another version"
