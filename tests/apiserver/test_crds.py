@@ -89,7 +89,18 @@ GOOD = {
     "image": trainingjob(image="ghcr.io/acme/train:1", command=["python3", "x.py"], nodes=2, gpusPerNode=8),
     "workspace": workspace(quota={"cpu": 16, "memory": "64Gi"}, members=[{"name": "ada"}]),
     "endpoint": endpoint(model={"name": "digits", "track": "Latest"}),
+    "an endpoint that follows deploy steps": endpoint(model={"name": "digits", "track": "Deployed"}),
     "a wheel": wheel(),
+    "a wheel that learns by a pipeline": wheel(
+        model={"name": "digits", "track": "Deployed"},
+        retrain={
+            "signals": ["drift"],
+            "pipeline": {
+                "name": "learn",
+                "parameters": [{"name": "epochs", "value": 5}, {"name": "rates", "value": [0.1]}],
+            },
+        },
+    ),
     "a latency signal": signal(type="Latency", quantile=0.99),
     "a signal of new data": signal(type="Staleness", threshold=60, uri="pvc://data/digits", windowSeconds=60),
     "a signal of one's own": signal(type="Custom", query="max(x)", fires="Below"),
@@ -163,6 +174,18 @@ BAD: dict[str, tuple[Manifest, str]] = {
     ),
     "retrain without signals to watch": (wheel(monitoring={}), "must name signals of monitoring.signals"),
     "retrain of a pinned version": (wheel(model={"name": "digits", "version": 1}), "retrain needs model.track: Latest"),
+    "retrain by a template and a pipeline": (
+        wheel(
+            retrain={
+                "signals": ["drift"],
+                "template": {"recipe": {"name": "classifier"}},
+                "pipeline": {"name": "learn"},
+            }
+        ),
+        "set exactly one of template and pipeline",
+    ),
+    "retrain by nothing": (wheel(retrain={"signals": ["drift"]}), "set exactly one of template and pipeline"),
+    "a track of another name": (endpoint(model={"name": "m", "track": "Newest"}), "Unsupported value"),
     "retrain of another model": (
         wheel(
             retrain={"signals": ["drift"], "template": {"recipe": {"name": "classifier"}, "output": {"model": "other"}}}

@@ -33,10 +33,19 @@ def pipeline(*steps: Manifest, **spec: Any) -> Manifest:
 BAD = {
     "a step without a kind": (
         pipeline({"name": "a"}),
-        "set exactly one of component, run, train, evaluate, register and approve",
+        "set exactly one of component, run, train, evaluate, register, approve and deploy",
     ),
     "a step of two kinds": (pipeline({"name": "a", "run": RUN, "approve": {}}), "set exactly one of component"),
     "no steps": (pipeline(), "spec.steps"),
+    "a deploy step for each of several": (
+        pipeline({"name": "a", "deploy": {"endpoint": "e"}, "foreach": {"items": ["m-1"]}}),
+        "foreach belongs to run, train and component",
+    ),
+    "a deploy step that is retried": (
+        pipeline({"name": "a", "deploy": {"endpoint": "e"}, "retry": {"limit": 1}}),
+        "retry belongs to run",
+    ),
+    "a deploy step to an endpoint of a long name": (pipeline({"name": "a", "deploy": {"endpoint": "e" * 31}}), "30"),
     "a name twice": (pipeline({"name": "a", "run": RUN}, {"name": "a", "run": RUN}), "Duplicate value"),
     "two sources": (
         pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "parameter": "p", "item": True}]}),
@@ -449,6 +458,30 @@ def test_what_is_replaced_ends_before_the_next_begins(
     assert [replaced["metadata"]["annotations"]["noria.dev/replaced-by"]] == [*found]
     told = json.loads(kubectl("get", "events", "-n", namespace, "-o", "json").stdout)["items"]
     assert {"Replacing"} <= {each["reason"] for each in told if each["involvedObject"]["kind"] == "Pipeline"}
+
+
+def test_a_deploy_step_waits_for_its_endpoint_and_tells_what_it_says(
+    kubectl: Any, namespace: str, start: Any, eventually: Any
+) -> None:
+    operator = start(user="first", lease_namespace=namespace)
+    eventually(operator.leads)
+    step = {"name": "d", "deploy": {"endpoint": "e"}, "inputs": [{"name": "version", "value": "m-1"}]}
+
+    def apply(manifest: Manifest) -> None:
+        manifest["metadata"]["namespace"] = namespace
+        assert (made := kubectl("apply", "-f", "-", stdin=json.dumps(manifest))).returncode == 0, made.stderr
+
+    def told() -> Any:
+        run = json.loads(kubectl("get", "nrun", "r", "-n", namespace, "-o", "json").stdout)
+        return run.get("status", {}).get("steps", [{}])[0]
+
+    apply(written("PipelineRun", "r", inline={"steps": [step]}))
+    eventually(lambda: told().get("cause") == "EndpointNotFound")
+    assert told()["deploy"] == {"endpoint": "e", "version": "m-1"} and told()["state"] == "Running"
+    apply(written("Endpoint", "e", model={"name": "m", "track": "Deployed"}))
+    eventually(lambda: told().get("cause") == "ModelVersionNotFound")
+    apply(written("Endpoint", "e", model={"name": "m", "version": 2}))
+    eventually(lambda: (told()["state"], told()["cause"]) == ("Failed", "Pinned"))
 
 
 def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest, container: str = "agent") -> None:

@@ -345,3 +345,80 @@ def test_each_time_of_a_schedule_starts_one_run_however_often_the_operator_dies(
     assert len(created) == len(set(created)) == 4, created
     gone = [each.removeprefix("delete ") for each in writes if each.startswith("delete PipelineRun")]
     assert gone == [each.removeprefix("create ") for each in created[:3]]
+
+
+def serving(server: Any) -> None:
+    """Jobs complete, KServe and the gateway take what they are given; nobody asks for numbers."""
+    succeed(server)
+    for ref, live in list(server.objects.items()):
+        if ref.kind == "InferenceService":
+            server.seed(live | {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+        if ref.kind == "HTTPRoute":
+            generation = live["metadata"]["generation"]
+            held = [{"type": each, "status": "True", "observedGeneration": generation} for each in ("Accepted", "ResolvedRefs")]  # fmt: skip
+            server.seed(live | {"status": {"parents": [{"conditions": held}]}})
+
+
+LEARNING = [
+    {"name": "train", "train": {"image": "x", "command": ["train"]}},
+    {"name": "register", "inputs": [{"name": "model", "from": "train.model"}], "register": {"model": "digits"}},
+    {"name": "deploy", "inputs": [{"name": "version", "from": "register.version"}], "deploy": {"endpoint": "digits"}},
+]
+
+
+def deploying(case_type: Any, *runs: str, **spec: Any) -> Any:
+    """Runs of a pipeline that trains, registers and deploys to an Endpoint."""
+    made = {
+        "Pipeline digits": {"steps": LEARNING},
+        "Endpoint digits": {"model": {"name": "digits", "track": "Deployed"}, **spec},
+        **{f"PipelineRun {each}": {"pipeline": "digits"} for each in runs},
+    }
+    objects = [
+        {"apiVersion": "noria.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "vision"}, "spec": each}
+        for (kind, _, name), each in ((key.partition(" "), each) for key, each in made.items())
+    ]  # fmt: skip
+    absent = frozenset({"PodMonitor", "PrometheusRule"})
+    return case_type(objects=objects, settings=SETTINGS, absent=absent, world=serving, controllers=CONTROLLERS)
+
+
+def found(server: Any, kind: str) -> dict[str, Any]:
+    return {ref.name: each for ref, each in server.objects.items() if ref.kind == kind}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_what_a_run_deploys_is_served_however_often_the_operator_dies(late: bool, case_type: Any) -> None:
+    case = deploying(case_type, "first")
+    writes = check(case, late)
+    assert len([each for each in writes if each.startswith(("apply InferenceService", "create ModelVersion"))]) == 2
+    server = case.serve()
+    case.run(server, late)
+    (endpoint,), (run,) = found(server, "Endpoint").values(), found(server, "PipelineRun").values()
+    (cycle,) = endpoint["status"]["history"]
+    assert (
+        cycle["trigger"] == {"reason": "Pipeline", "run": "first", "step": "deploy"} and cycle["outcome"] == "Promoted"
+    )
+    assert endpoint["status"]["current"]["version"] == "digits-1"
+    (told,) = (each for each in run["status"]["steps"] if each["name"] == "deploy")
+    assert {"name": "outcome", "value": "Promoted"} in told["outputs"] and run["status"]["conditions"][0][
+        "status"
+    ] == "True"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_a_retraining_by_pipeline_that_deploys_does_not_wait_for_itself(late: bool, case_type: Any) -> None:
+    signal = {"name": "errors", "type": "ErrorRate", "threshold": 0.1}
+    retrain = {"signals": ["errors"], "pipeline": {"name": "digits"}, "frozen": True}
+    asked = {"noria.dev/retrain": "new labels", "noria.dev/by": "ada"}
+    case = deploying(case_type, "first", monitoring={"signals": [signal]}, retrain=retrain)
+    before = case.serve()
+    case.run(before)
+    found(before, "Endpoint")["digits"]["metadata"]["annotations"] = asked
+    case.objects, case.begin = list(before.objects.values()), before.now
+    made = [each for each in check(case, late) if each.startswith(("apply PipelineRun", "create ModelVersion"))]
+    assert len(made) == 2 and made[1] == "create ModelVersion digits-2", made
+    server = case.serve()
+    case.run(server, late)
+    endpoint, runs = found(server, "Endpoint")["digits"], found(server, "PipelineRun")
+    newest = endpoint["status"]["history"][0]
+    assert (newest["trigger"]["reason"], newest["outcome"], newest["challenger"]) == ("Manual", "Promoted", "digits-2")
+    assert runs[newest["pipelineRun"]]["status"]["conditions"][0]["reason"] == "Completed"

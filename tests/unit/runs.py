@@ -214,7 +214,8 @@ def step(name: str, *inputs: str, gives: str = "", **fields: Any) -> Manifest:
     """A run step; `inputs` as "name=step.port", `gives` as "port:type port:type"."""
     bound = [{"name": each.partition("=")[0], "from": each.partition("=")[2]} for each in inputs]
     ports = [{"name": each.partition(":")[0], "type": each.partition(":")[2]} for each in gives.split()]
-    kind = {} if {"train", "evaluate", "approve", "register", "component"} & fields.keys() else {"run": {"image": "i"}}
+    kinds = {"train", "evaluate", "approve", "register", "component", "deploy"}
+    kind = {} if kinds & fields.keys() else {"run": {"image": "i"}}
     made = {"name": name, **kind, **({"inputs": bound} if bound else {}), **({"outputs": ports} if ports else {})}
     return made | fields
 

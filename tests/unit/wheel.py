@@ -11,7 +11,7 @@ from noria.api import Endpoint
 from noria.plan.contract import Answer, Manifest, Observed, Plan, Row, Settings
 from noria.plan.endpoint import CONTROLLER
 from noria.plan.manifests import canonical, rfc3339
-from noria.plan.wheel import measures
+from noria.plan.wheel import measures, wishes
 from noria.plan.wheel.traffic import stage_name
 
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -45,6 +45,7 @@ SPEC: Manifest = {
         "gates": [{"name": "errors", "type": "ErrorRate", "limit": 0.01, "windowSeconds": 10, "minSamples": 10}],
     },
 }
+BY_PIPELINE = {key: each for key, each in SPEC["retrain"].items() if key != "template"} | {"pipeline": {"name": "p"}}
 OWNED = set(CONTROLLER.owns)
 STEADY = 12
 """Plans in a row after which nothing may change any more while the world stands still."""
@@ -60,6 +61,7 @@ class Wheel(RuleBasedStateMachine):
         self.live: dict[tuple[str, str], Manifest] = {}
         self.pods: dict[str, Manifest] = {}
         self.versions: dict[str, Manifest] = {}
+        self.runs: dict[str, Manifest] = {}
         self.drift, self.errors = 0.0, 0.0
         self.made = Counter[str]()
 
@@ -116,11 +118,58 @@ class Wheel(RuleBasedStateMachine):
     @rule(succeeds=st.booleans())
     def trainings_end(self, succeeds: bool) -> None:
         for (kind, _), each in self.live.items():
-            if kind == "TrainingJob" and "status" not in each:
+            if kind in ("TrainingJob", "PipelineRun") and "conditions" not in each.get("status", {}):
                 number = max((one["spec"]["version"] for one in self.versions.values()), default=0) + 1
-                made = {"modelVersion": self.version(number)} if succeeds else {}
+                made = self.version(number) if succeeds and "status" not in each else None
                 ended = {"type": "Succeeded", "status": str(succeeds), "reason": "Done", "message": "over"}
-                each["status"] = {"conditions": [ended | {"lastTransitionTime": rfc3339(self.now)}], **made}
+                over = {"conditions": [ended | {"lastTransitionTime": rfc3339(self.now)}]}
+                if kind == "TrainingJob":
+                    each["status"] = over | ({"modelVersion": made} if made else {})
+                else:
+                    given = {"outputs": [{"name": "version", "value": made}]} if made else {}
+                    steps = [
+                        {"name": "r", "state": "Succeeded"} | given,
+                        *self.steps(each, "Succeeded" if succeeds else "Failed"),
+                    ]
+                    each["status"] = over | {"steps": steps, "completionTime": rfc3339(self.now)}
+
+    @rule()
+    def trainings_hand_over(self) -> None:
+        """A run of retrain.pipeline registers a version and comes to its own deploy step."""
+        for (kind, _), each in self.live.items():
+            if kind == "PipelineRun" and "status" not in each:
+                number = max((one["spec"]["version"] for one in self.versions.values()), default=0) + 1
+                each["status"] = {"steps": [self.asking(self.version(number))]}
+
+    @rule(number=st.integers(1, 6), name=st.sampled_from(["a", "b", "c"]))
+    def somebody_deploys(self, number: int, name: str) -> None:
+        self.runs[name] = {"metadata": {"name": name}, "status": {"steps": [self.asking(f"m-{number}")]}}
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), state=st.sampled_from(["Succeeded", "Failed", None]))
+    def a_deploy_ends(self, data: st.DataObject, state: str | None) -> None:
+        """It has its version, or is cancelled, or its run is deleted."""
+        name = data.draw(st.sampled_from(sorted(self.runs)))
+        if state is None:
+            del self.runs[name]
+        else:
+            steps = self.steps(self.runs[name], state)
+            self.runs[name] = {
+                "metadata": {"name": name},
+                "status": {"steps": steps, "completionTime": rfc3339(self.now)},
+            }
+
+    def asking(self, version: str) -> Manifest:
+        asked = {"endpoint": "e", "version": version}
+        return {"name": "d", "state": "Running", "startTime": rfc3339(self.now), "deploy": asked}
+
+    @staticmethod
+    def steps(run: Manifest, state: str) -> list[Manifest]:
+        return [each | {"state": state} for each in run.get("status", {}).get("steps", [])]
+
+    def wishes(self) -> list[Manifest]:
+        """All PipelineRuns of the namespace."""
+        return [*self.runs.values(), *(each for (kind, _), each in self.live.items() if kind == "PipelineRun")]
 
     @rule(accuracy=st.floats(0, 1), told=st.booleans())
     def scoring_ends(self, accuracy: float, told: bool) -> None:
@@ -144,12 +193,17 @@ class Wheel(RuleBasedStateMachine):
     def somebody_asks(self, key: str, number: int) -> None:
         self.annotations = {f"noria.dev/{key}": f"m-{number}", "noria.dev/by": "ada"}
 
-    @rule(manual=st.booleans(), pinned=st.none() | st.integers(1, 3))
-    def spec_changes(self, manual: bool, pinned: int | None) -> None:
+    @rule(
+        manual=st.booleans(),
+        model=st.sampled_from([{"track": "Latest"}, {"track": "Deployed"}])
+        | st.builds(dict, version=st.integers(1, 3)),
+        pipeline=st.booleans(),
+    )
+    def spec_changes(self, manual: bool, model: Manifest, pipeline: bool) -> None:
         rollout = SPEC["rollout"] | {"approval": "Manual" if manual else "Automatic"}
-        model = {"name": "m"} | ({"version": pinned} if pinned else {"track": "Latest"})
-        self.spec = {key: value for key, value in SPEC.items() if not (pinned and key == "retrain")}
-        self.spec |= {"model": model, "rollout": rollout}
+        retrain = {} if "version" in model else {"retrain": BY_PIPELINE if pipeline else SPEC["retrain"]}
+        self.spec = {key: value for key, value in SPEC.items() if key != "retrain"} | retrain
+        self.spec |= {"model": {"name": "m"} | model, "rollout": rollout}
 
     @rule(times=st.integers(1, 4))
     def plan(self, times: int) -> None:
@@ -180,7 +234,7 @@ class Wheel(RuleBasedStateMachine):
             settings=SETTINGS,
             now=self.now,
             children=(*self.live.values(), *self.pods.values()),
-            related={needs.selectors[0]: tuple(self.versions.values())},
+            related=dict(zip(needs.selectors, (tuple(self.versions.values()), tuple(self.wishes())), strict=False)),
             answers={query: self.answer(query.promql) for query in needs.queries},
             absent=frozenset({"PodMonitor", "PrometheusRule"}),
         )
@@ -216,6 +270,7 @@ class Wheel(RuleBasedStateMachine):
         assert named(live) <= services, "a version that the gateway may send requests to is taken away"
         route = next((each for each in planned.children if each["kind"] == "HTTPRoute"), None)
         assert named(route) <= services, "requests are sent to what is not there"
+        self.judge_wishes(endpoint, planned)
         cycle = endpoint.status.cycle
         challenger = endpoint.status.next.inference_service if endpoint.status.next else None
         if cycle and cycle.champion and challenger and cycle.trigger.reason != "Rollback":
@@ -226,6 +281,24 @@ class Wheel(RuleBasedStateMachine):
                 steps = {stage_name(endpoint, "Canary", number) for number in range(2)}
                 assert {"Mirroring", *steps} <= passed, f"it gets all traffic without its steps: {cycle.steps}"
 
+    def judge_wishes(self, endpoint: Endpoint, planned: Plan) -> None:
+        """An Endpoint that follows deploy steps moves for them, for itself or for people, and to nothing else."""
+        before, after = endpoint.status.cycle, planned.status.cycle
+        if endpoint.spec.model.track != "Deployed":
+            return
+        asked = [each.version for each in wishes.of(endpoint, self.wishes())]
+        if before is None and after and after.trigger.reason in ("NewVersion", "Pipeline"):
+            current = endpoint.status.current
+            assert after.challenger in (asked if after.trigger.reason == "Pipeline" else [current and current.version])
+        if (
+            before
+            and before.trigger.reason == "Pipeline"
+            and not asked
+            and wishes.withdrawn(endpoint, before, self.wishes())
+        ):
+            first = endpoint.status.current is None and before.stage == "Moving"
+            assert first or after is None or after.stage == "RollingBack", "what was taken back goes on"
+
     @invariant()
     def records_are_whole(self) -> None:
         history = self.status.get("history", [])
@@ -234,7 +307,9 @@ class Wheel(RuleBasedStateMachine):
         numbers = [each["number"] for each in history]
         assert numbers == sorted(set(numbers), reverse=True)
         assert len(canonical(self.status)) < 256 * 1024
-        assert all(count == 1 for what, count in self.made.items() if what.startswith("TrainingJob")), self.made
+        assert all(
+            count == 1 for what, count in self.made.items() if what.startswith(("TrainingJob", "PipelineRun"))
+        ), self.made
 
     def teardown(self) -> None:
         """While the world stands still it comes to rest."""

@@ -80,15 +80,19 @@ class SignalValue(Model):
 class Trigger(Model):
     """What began the cycle."""
 
-    reason: Literal["Signal", "Manual", "NewVersion", "Rollback"]
+    reason: Literal["Signal", "Manual", "NewVersion", "Pipeline", "Rollback"]
     """Signal: retrain.signals; Manual: annotation noria.dev/retrain; NewVersion: a version that the spec asks for;
-    Rollback: annotation noria.dev/rollback-to."""
+    Pipeline: a deploy step; Rollback: annotation noria.dev/rollback-to."""
     signals: list[SignalValue] | None = None
     """The signals that fired."""
     by: str | None = None
     """Who asked for it by hand, as the API server knows them where the chart's policy is in force."""
     message: str | None = None
     """What they gave as the reason."""
+    run: str | None = None
+    """Of Pipeline: the PipelineRun that asked."""
+    step: str | None = None
+    """Of Pipeline: its deploy step."""
 
 
 class GateResult(Model):
@@ -135,7 +139,9 @@ class Cycle(Model):
     challenger: str | None = None
     """The version that is to take over."""
     training_job: str | None = None
-    """The training that makes it."""
+    """The training that makes it, of retrain.template."""
+    pipeline_run: str | None = None
+    """The run that makes it, of retrain.pipeline."""
     stage: Stage | None = None
     """Where it is; absent when it is over."""
     step: int | None = None

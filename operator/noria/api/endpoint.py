@@ -22,8 +22,9 @@ class ModelReference(Model):
     """Name of the model."""
     version: Annotated[int, Field(ge=1, le=2147483647)] | None = None
     """Number of one version."""
-    track: Literal["Latest"] | None = None
-    """Latest: the highest version that exists, now and later."""
+    track: Literal["Latest", "Deployed"] | None = None
+    """Latest: the highest version that exists, now and later. Deployed: the version that the newest deploy step of a
+    PipelineRun asked for."""
 
 
 class Predictor(Model):
@@ -50,7 +51,7 @@ class EndpointSpec(Model):
         "json_schema_extra": rules(
             (
                 "!has(self.retrain) || has(self.model.track)",
-                "retrain needs model.track: Latest, or what it trains would never be served",
+                "retrain needs model.track: Latest or Deployed, or what it trains would never be served",
             ),
             (
                 "!has(self.retrain) || has(self.monitoring.signals) && "
@@ -58,16 +59,18 @@ class EndpointSpec(Model):
                 "retrain.signals must name signals of monitoring.signals",
             ),
             (
-                "!has(self.retrain) || !has(self.retrain.template.output) || "
+                "!has(self.retrain) || !has(self.retrain.template) || !has(self.retrain.template.output) || "
                 "!has(self.retrain.template.output.model) || self.retrain.template.output.model == self.model.name",
                 "retrain.template.output.model must be model.name, or be left out",
             ),
             (
-                "!has(self.retrain) || !has(self.retrain.template.suspend) || !self.retrain.template.suspend",
+                "!has(self.retrain) || !has(self.retrain.template) || !has(self.retrain.template.suspend) || "
+                "!self.retrain.template.suspend",
                 "retrain.template cannot be suspended; retrain.frozen stops the loop",
             ),
             (
-                "!has(self.retrain) || !has(self.retrain.template.ttlSecondsAfterFinished)",
+                "!has(self.retrain) || !has(self.retrain.template) || "
+                "!has(self.retrain.template.ttlSecondsAfterFinished)",
                 "retrain.template cannot have ttlSecondsAfterFinished: the loop reads what came of the training from it, and keeps the newest three",
             ),
             (

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from noria.api.meta import Model, map_list, rules
 from noria.api.pod import Name
+from noria.api.ports import Given, ObjectName
 from noria.api.trainingjob import InputUri, TrainingJobSpec
 
 SignalType = Literal[
@@ -101,14 +102,31 @@ class Budget(Model):
     """Within so many seconds. Default 86400, a day."""
 
 
+class RetrainPipeline(Model):
+    """A Pipeline that makes a challenger: a register step, or a train step with output.model, names the Endpoint's model."""
+
+    name: ObjectName
+    """Name of the Pipeline, in the same namespace; each training runs it as it is then."""
+    parameters: Annotated[list[Given], Field(max_length=128, json_schema_extra=map_list("name"))] = []
+    """Values of its parameters."""
+
+
 class Retrain(Model):
     """When a training is set off, and which."""
 
+    model_config = Model.model_config | {
+        "json_schema_extra": rules(
+            ("has(self.template) != has(self.pipeline)", "set exactly one of template and pipeline")
+        )
+    }
+
     signals: Annotated[list[Annotated[str, Field(max_length=40)]], Field(min_length=1, max_length=32)]
     """Names of the signals any of which sets it off."""
-    template: TrainingJobSpec
-    """The training. Its output.model is the Endpoint's model; inputs are read as they are when it starts, and their
+    template: TrainingJobSpec | None = None
+    """The training. Either this or pipeline. Its output.model is the Endpoint's model; inputs are read as they are when it starts, and their
     digests go into the new version's lineage: a uri whose content grows is always trained on the newest."""
+    pipeline: RetrainPipeline | None = None
+    """The training as a Pipeline, run as a PipelineRun of the Endpoint."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=31536000)] = 3600
     """Seconds after the end of one cycle before the next may begin. Default 3600."""
     budget: Budget = Budget()

@@ -78,6 +78,15 @@ class CacheStatus(Model):
     """The run that it was, or would have been, taken from."""
 
 
+class Asked(Model):
+    """What a deploy step asks for, for as long as it is Running. Endpoints with model.track: Deployed read it."""
+
+    endpoint: str
+    """Name of the Endpoint."""
+    version: str
+    """Name of the ModelVersion."""
+
+
 class StepStatus(Model):
     """One step, or with [number] one item of a foreach."""
 
@@ -113,6 +122,8 @@ class StepStatus(Model):
     """What the cache said."""
     count: int | None = None
     """Of a foreach: how many items."""
+    deploy: Asked | None = None
+    """Of a deploy step: what it asks for, or asked for."""
 
 
 class PipelineRunStatus(Status):

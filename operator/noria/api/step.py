@@ -59,6 +59,13 @@ class Evaluate(Evaluation):
     """Its served version is the champion; absent: the input `champion`, or there is none."""
 
 
+class Deploy(Model):
+    """Asks an Endpoint to serve the version that the input `version` names, and waits for what comes of it."""
+
+    endpoint: Annotated[Name, Field(max_length=30)]
+    """Name of the Endpoint, in the same namespace. It must have model.track: Deployed, or want that version anyway."""
+
+
 class Foreach(Model):
     """Runs the step once for each item of a list, at most 100."""
 
@@ -96,9 +103,9 @@ class Step(Model):
     model_config = Model.model_config | {
         "json_schema_extra": rules(
             (
-                "[has(self.component), has(self.run), has(self.train), has(self.evaluate), has(self.register), has(self.approve)]"
-                ".filter(each, each).size() == 1",
-                "set exactly one of component, run, train, evaluate, register and approve",
+                "[has(self.component), has(self.run), has(self.train), has(self.evaluate), has(self.register), has(self.approve), "
+                "has(self.deploy)].filter(each, each).size() == 1",
+                "set exactly one of component, run, train, evaluate, register, approve and deploy",
             ),
             ("!has(self.retry) || has(self.run) || has(self.component)", "retry belongs to run; train has its own"),
             (
@@ -123,6 +130,8 @@ class Step(Model):
     """Makes a ModelVersion of the input `model`. Output: version."""
     approve: Approve | None = None
     """Waits for a person. Output: by."""
+    deploy: Deploy | None = None
+    """Moves an Endpoint to the version that the input `version` names. Outputs: version, outcome."""
     inputs: Bindings = []
     """What it takes, by name."""
     outputs: Outputs = []
@@ -139,7 +148,7 @@ class Step(Model):
     retry: Retry | None = None
     """What happens when its container fails. Absent: no failure is retried; disruptions are."""
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
-    """Seconds that one attempt, or the wait for an approval, may take; absent: any time."""
+    """Seconds that one attempt, or the wait for an approval or an Endpoint, may take; absent: any time."""
     cache: Cache = Cache()
     """Whether what an earlier run made may be taken instead; of run, train and evaluate, and not of a step with onExit."""
 

@@ -9,7 +9,7 @@ from noria.plan.conditions import condition
 from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
 from noria.plan.manifests import pinned
 from noria.plan.wheel import (
-    beginning,
+    challengers,
     cycle,
     measures,
     monitors,
@@ -20,6 +20,8 @@ from noria.plan.wheel import (
     signals,
     story,
     traffic,
+    wanted,
+    wishes,
 )
 from noria.plan.wheel.trouble import deployment
 from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
@@ -28,14 +30,15 @@ JOBS_KEPT = 3
 
 
 def needs(endpoint: Endpoint, settings: Settings) -> Needs:
-    """The versions of the namespace, and what signals ask of Prometheus; gates ask only while they judge."""
+    """The versions of the namespace, the runs whose deploy steps it follows, and what signals ask of Prometheus; gates ask only while they judge."""
     measured: list[measures.Measured] = list(endpoint.spec.monitoring.signals)
     flight = endpoint.status.cycle
     judging = flight is not None and flight.stage in ("Mirroring", "Canary", "Approval")
     measured += endpoint.spec.rollout.gates if judging else []
     asked = (query for each in measured for query in measures.queries(each, endpoint.metadata.namespace or ""))
     queries = tuple(dict.fromkeys(asked)) if settings.prometheus_url else ()
-    return Needs(selectors=(_versions(endpoint),), queries=queries, fresh=judging)
+    followed = (wishes.runs(endpoint),) if endpoint.spec.model.track == "Deployed" else ()
+    return Needs(selectors=(_versions(endpoint), *followed), queries=queries, fresh=judging)
 
 
 def _versions(endpoint: Endpoint) -> Selector:
@@ -109,73 +112,11 @@ def _view(endpoint: Endpoint, observed: Observed) -> View:
         if each["spec"]["model"] == endpoint.spec.model.name
     )
     versions = tuple(ModelVersion.model_validate(each) for each in known)
-    wanted = _wanted(endpoint, versions)
-    if isinstance(wanted, ModelVersion):
-        wanted = _unservable(endpoint, wanted) or _incomparable(endpoint, versions, wanted) or wanted
+    runs = observed.related.get(wishes.runs(endpoint), ())
+    asked, wish = wanted.wanted(endpoint, versions, runs)
     served = endpoint.status.current.version if endpoint.status.current else None
     version = next((each for each in versions if each.metadata.name == served), None)
-    return View(endpoint, observed, versions, wanted, *signals.judge(endpoint, version, observed))
-
-
-def _wanted(endpoint: Endpoint, versions: tuple[ModelVersion, ...]) -> ModelVersion | Refusal:
-    """The version that the spec asks for: of those that are tracked the newest that was not rejected, never an older one."""
-    model, rejected, current = endpoint.spec.model, endpoint.status.rejected, endpoint.status.current
-    known = sorted(
-        (each for each in versions if each.spec.model == model.name and not each.metadata.deletion_timestamp),
-        key=lambda each: each.spec.version,
-    )
-    have = ", ".join(str(each.spec.version) for each in known) or "none"
-    if model.version is not None:
-        found = next((each for each in known if each.spec.version == model.version), None)
-        if found is None:
-            text = f"ModelVersion {model.name}-{model.version} does not exist; versions: {have}"
-            return Refusal("ModelVersionNotFound", text)
-        return _rejection(found) if serving.service_name(endpoint, found) in rejected else found
-    if not known:
-        return Refusal(
-            "ModelNotFound",
-            f"there is no version of model {model.name} in this namespace yet; a TrainingJob with output.model {model.name} makes one",
-        )
-    lowest = int(current.version.rpartition("-")[2]) if current else 0
-    rising = [each for each in known if each.spec.version >= lowest]
-    if not rising:
-        text = f"{current.version if current else model.name} was deleted and only older versions are left: {have}; name one in model.version to go back to it"
-        return Refusal("OnlyOlderVersions", text)
-    return next((each for each in reversed(rising) if serving.service_name(endpoint, each) not in rejected), None) or (
-        _rejection(rising[-1])
-    )
-
-
-def _rejection(version: ModelVersion) -> Refusal:
-    name = version.metadata.name
-    return Refusal(
-        "Rejected",
-        f"{name} did not earn the traffic (status.history says why); kubectl annotate it noria.dev/retry={name} to let it try again",
-    )
-
-
-def _unservable(endpoint: Endpoint, version: ModelVersion) -> Refusal | None:
-    if version.spec.format == "custom" and not endpoint.spec.predictor.runtime:
-        return Refusal(
-            "FormatUnknown",
-            f"{version.metadata.name} has format custom, which Noria's server cannot load; name a runtime in predictor.runtime",
-        )
-    return None
-
-
-def _incomparable(endpoint: Endpoint, versions: tuple[ModelVersion, ...], wanted: ModelVersion) -> Refusal | None:
-    """A gate needs the champion's record; without it every version would be turned down, one after the other."""
-    current = endpoint.status.current
-    if endpoint.spec.gate is None or current is None or any(each.metadata.name == current.version for each in versions):
-        return None
-    if endpoint.spec.model.version is not None and wanted.metadata.name in beginning.have_served(
-        Turn.recorded(endpoint)
-    ):
-        return None
-    return Refusal(
-        "ChampionDeleted",
-        f"ModelVersion {current.version} was deleted, so {wanted.metadata.name} cannot be compared with it; register it again, or take spec.gate away",
-    )
+    return View(endpoint, observed, versions, asked, *signals.judge(endpoint, version, observed), wish, runs)
 
 
 def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
@@ -195,28 +136,31 @@ def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
 
 
 def _jobs(view: View, flight: Cycle | None) -> Iterator[Manifest]:
-    """The training or the scoring of the cycle in flight as it was made, and the newest of earlier ones, for their logs."""
+    """What makes or scores the challenger in flight as it was made, and the newest of earlier cycles, for their logs."""
     live = {
-        each["metadata"]["name"]: each
+        (each["kind"], each["metadata"]["name"]): each
         for each in view.observed.children
-        if CYCLE in each["metadata"].get("labels", ()) and each["kind"] in ("TrainingJob", "Job")
+        if CYCLE in each["metadata"].get("labels", ()) and each["kind"] in ("TrainingJob", "PipelineRun", "Job")
     }
-    wished = {each["metadata"]["name"]: each for each in (_wished_job(view, flight) if flight else ())}
+    wished = {(each["kind"], each["metadata"]["name"]): each for each in (_wished_job(view, flight) if flight else ())}
     for name, manifest in wished.items():
         yield pinned(live[name]) if name in live else manifest
+    cycles = [*([flight] if flight else []), *view.endpoint.status.history]
+    handed_over = {each.pipeline_run for each in cycles if each.challenger}  # such a run tells what came of it
     newest = {str(number) for number in range(view.endpoint.status.cycles + 1)[-JOBS_KEPT:]}
     for name, each in live.items():
-        if name not in wished and _ended(each) and each["metadata"]["labels"][CYCLE] in newest:
+        stays = _ended(each) or name[1] in handed_over
+        if name not in wished and stays and each["metadata"]["labels"][CYCLE] in newest:
             yield pinned(each)
 
 
 def _wished_job(view: View, flight: Cycle) -> Iterator[Manifest]:
     endpoint, gate = view.endpoint, view.endpoint.spec.gate
     if flight.stage == "Training":
-        made = retraining.job(endpoint, flight)
         # One that was there and is gone was deleted by hand: it is not made again.
-        if made and (flight.training_job is None or retraining.live_job(view, flight)):
-            yield made
+        made = None if challengers.recorded(flight) else challengers.made_for(endpoint, flight)
+        if found := challengers.live(view, flight) or made:
+            yield found
     champion, challenger = view.version(flight.champion), view.version(flight.challenger)
     if flight.stage == "Scoring" and gate and champion and challenger:
         yield from scoring.jobs(endpoint, gate, champion, challenger, flight.number, view.observed.settings)
@@ -245,7 +189,7 @@ def unmoved(endpoint: Endpoint, observed: Observed) -> bool:
 
 CONTROLLER = Controller(
     resource=Endpoint,
-    owns=("InferenceService", "HTTPRoute", "TrainingJob", "Job", "PrometheusRule", "PodMonitor"),
+    owns=("InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule", "PodMonitor"),
     watches=("Pod", "Deployment", "Event"),
     needs=needs,
     plan=plan,

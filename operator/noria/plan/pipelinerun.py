@@ -9,7 +9,7 @@ from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
-from noria.plan.pipelines import admission, cache, evaluating, lint, rerun
+from noria.plan.pipelines import admission, cache, deploying, evaluating, lint, rerun
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
@@ -22,8 +22,8 @@ NAMED = 3
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
     """Before it begins the pipeline and the components, or the run that it is a rerun of; while it is queued the pipeline
-    alone; later the earlier runs that it takes from, the versions, while a register step has not ended, and the Endpoints
-    whose version an evaluate step takes."""
+    alone; later the earlier runs that it takes from, the versions, while a register step has not ended, the Endpoints
+    whose version an evaluate step takes, and what deploy steps wait for."""
     if finished(run.status):
         return Needs()
     if run.status.frozen is None:
@@ -38,7 +38,9 @@ def needs(run: PipelineRun, settings: Settings) -> Needs:
     endpoints = tuple(dict.fromkeys(ref for each in open_steps if (ref := evaluating.endpoint(run, each))))
     numbered = endpoints or any(each.register_ for each in open_steps)
     earlier = tuple(cache.source(run, each) for each in run.status.sources)
-    return Needs(refs=(*earlier, *endpoints), selectors=(versions(run),) if numbered else ())
+    asked, beside = deploying.needs(run)
+    selectors = [*([versions(run)] if numbered else []), *beside]
+    return Needs(refs=tuple(dict.fromkeys((*earlier, *endpoints, *asked))), selectors=tuple(dict.fromkeys(selectors)))
 
 
 def _pipeline(run: PipelineRun) -> Ref:
@@ -162,6 +164,8 @@ def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
         live, pods = turn.live.get(each.job or ""), turn.pods.get(each.job or "", [])
         if trouble := causes.waiting(pods, turn.refusals(live) if live and not pods else ()):
             return trouble.reason, f"step {each.name}: {trouble.message}"
+    if deploys := deploying.asking(steps):
+        return deploys[0].cause or "Running", f"step {deploys[0].name}: {deploys[0].message}"
     waiting = [each for each in steps if each.state == "Waiting"]
     if waiting and not running:
         first = min(waiting, key=lambda each: each.cause != APPROVAL)

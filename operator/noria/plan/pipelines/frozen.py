@@ -55,6 +55,8 @@ def outputs(step: Step) -> dict[str, str]:
         return {"model": "model", "metrics": "json"} | version
     if step.evaluate:
         return {"passed": "boolean", "changed": "boolean", "metrics": "json", "champion": "json"}
+    if step.deploy:
+        return {"version": "string", "outcome": "string"}
     return {"version": "string"} if step.register_ else {"by": "string"}
 
 

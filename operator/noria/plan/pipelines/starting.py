@@ -5,7 +5,7 @@ from noria.api.step import Step
 from noria.plan import causes
 from noria.plan.manifests import moment
 from noria.plan.modelversion import fault, next_number
-from noria.plan.pipelines import approvals, cache, children, evaluating, graph, jobs, outcomes, when
+from noria.plan.pipelines import approvals, cache, children, deploying, evaluating, graph, jobs, outcomes, when
 from noria.plan.pipelines.approvals import APPROVAL, APPROVE, REJECT
 from noria.plan.pipelines.inputs import Inputs, Unfit, items, resolve
 from noria.plan.pipelines.turn import ENDED, Turn, versions
@@ -18,7 +18,9 @@ def start(turn: Turn, step: Step) -> None:
     record = turn.records[step.name]
     if record.state == "Pending" and not _due(turn, step):
         return
-    if turn.records[step.name].state in ENDED or (turn.run.spec.suspend and not step.approve):
+    # What waits for others goes on waiting: an approval for a person, a version that is asked for already for its Endpoint.
+    waits = step.approve or turn.records[step.name].deploy
+    if turn.records[step.name].state in ENDED or (turn.run.spec.suspend and not waits):
         return
     if record.state == "Pending" and not _wanted(turn, step):
         return
@@ -107,6 +109,8 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
         return
     if step.approve and record.state == "Waiting":
         return _approval(turn, step, record)
+    if step.deploy:
+        return deploying.deploy(turn, step)
     attempt = record.attempt or 1
     if record.state == "Waiting":
         if not _again(turn, step, record):

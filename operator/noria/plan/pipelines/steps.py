@@ -43,6 +43,8 @@ def inside(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
         yield from _evaluate(step, types)
     if step.register_:
         yield from _register(step, types)
+    if step.deploy:
+        yield from _deploy(step, types)
     if step.approve:
         for name, type in types.items():
             if not _is_value(type):
@@ -121,3 +123,11 @@ def _register(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
         yield ".inputs[model]", f"it is of type {types['model']}", "bind an output of type model"
     elif model.from_ is None:
         yield ".inputs[model]", "what lies there has no digest", "register what a step has made"
+
+
+def _deploy(step: Step, types: Mapping[str, str]) -> Iterator[Fault]:
+    if not any(each.name == "version" for each in step.inputs):
+        yield ".inputs", "deploy takes the input version", "bind it to the output version of a register or train step"
+    elif types.get("version", "string") != "string":
+        text = f"it is of type {types['version']}"
+        yield ".inputs[version]", text, "bind the name of a ModelVersion, for example the output of a register step"

@@ -4,7 +4,7 @@ from noria.api.cycle import Cycle, Trigger
 from noria.api.modelversion import ModelVersion
 from noria.plan.wheel import retraining
 from noria.plan.wheel.course import enter
-from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View
+from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View, have_served
 
 
 def begin(view: View, turn: Turn) -> Turn:
@@ -15,12 +15,20 @@ def begin(view: View, turn: Turn) -> Turn:
         return turn if refused_rollback(view, turn) else _open(view, turn, trigger, view.version(back))
     wanted = view.wanted
     if isinstance(wanted, ModelVersion) and _is_news(view, turn, wanted):
-        # A version that has earned the traffic before and is asked for by its number is gone back to without more ado.
-        back_by_spec = view.endpoint.spec.model.version is not None and wanted.metadata.name in have_served(turn)
-        return _open(view, turn, Trigger(reason="Rollback" if back_by_spec else "NewVersion"), wanted)
-    if set_off := retraining.trigger(view, turn):
-        return _open(view, turn, set_off, None)
-    return turn
+        return _open(view, turn, _asked(view, turn, wanted), wanted)
+    if view.wish:  # a training would be ended by a wish that its step has not yet seen granted
+        return turn
+    set_off = retraining.trigger(view, turn)
+    return _open(view, turn, set_off, None) if set_off else turn
+
+
+def _asked(view: View, turn: Turn, wanted: ModelVersion) -> Trigger:
+    """Who asks for the wanted version."""
+    if view.wish:
+        return Trigger(reason="Pipeline", run=view.wish.run, step=view.wish.step)
+    # A version that has earned the traffic before and is asked for by its number is gone back to without more ado.
+    back_by_spec = view.endpoint.spec.model.version is not None and wanted.metadata.name in have_served(turn)
+    return Trigger(reason="Rollback" if back_by_spec else "NewVersion")
 
 
 def refused_rollback(view: View, turn: Turn) -> Refusal | None:
@@ -33,13 +41,6 @@ def refused_rollback(view: View, turn: Turn) -> Refusal | None:
     if name not in have_served(turn):
         return Refusal("NeverServed", f"{name} has not served here; versions in status.history have")
     return None
-
-
-def have_served(turn: Turn) -> set[str]:
-    """Names of versions that had all the traffic, as far as is remembered."""
-    promoted = {each.challenger for each in turn.history if each.outcome == "Promoted"}
-    champions = {each.champion for each in turn.history}
-    return {each for each in promoted | champions if each}
 
 
 def _is_news(view: View, turn: Turn, wanted: ModelVersion) -> bool:

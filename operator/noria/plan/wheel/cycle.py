@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from noria.api.cycle import Cycle, Stage
 from noria.api.modelversion import ModelVersion
 from noria.plan.manifests import moment
-from noria.plan.wheel import stages
+from noria.plan.wheel import challengers, stages, wishes
 from noria.plan.wheel.beginning import begin, refused_rollback
 from noria.plan.wheel.course import WITH_TRAFFIC
-from noria.plan.wheel.ending import SUPERSEDED, stop
-from noria.plan.wheel.view import BY, RETRY, ROLLBACK_TO, Refusal, Turn, View
+from noria.plan.wheel.ending import stop
+from noria.plan.wheel.view import BY, RETRY, ROLLBACK_TO, SUPERSEDED, WITHDRAWN, Refusal, Turn, View
 
 
 def advance(view: View) -> Turn:
@@ -52,9 +52,11 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
         return Refusal("ByHand", f"{view.action(BY) or 'somebody'} asked for {back}")
     if cycle.challenger and view.version(cycle.challenger) is None:
         return Refusal("VersionDeleted", f"{cycle.challenger} was deleted")
-    pinned = view.endpoint.spec.model.version is not None
+    pinned, deployed = view.endpoint.spec.model.version is not None, view.endpoint.spec.model.track == "Deployed"
     if cycle.trigger.reason == "Rollback" and not pinned:
         return None
+    if deployed and (why := _overruled(view, cycle)):
+        return why
     if cycle.trigger.reason in ("Signal", "Manual"):
         if view.endpoint.spec.retrain is None and cycle.stage == "Training":
             return Refusal(SUPERSEDED, "spec.retrain was removed")
@@ -62,11 +64,22 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
     if not isinstance(wanted, ModelVersion):
         return Refusal(SUPERSEDED, wanted.message)
     early = cycle.stage not in WITH_TRAFFIC
-    if wanted.metadata.name != cycle.challenger and (pinned or early):
+    if wanted.metadata.name != cycle.challenger and (pinned or deployed or early):
         return Refusal(SUPERSEDED, f"{wanted.metadata.name} is wanted instead")
     if early and turn.next and turn.next.inference_service != view.service_name(wanted):
         return Refusal(SUPERSEDED, f"{wanted.metadata.name} is to be served otherwise")
     return None
+
+
+def _overruled(view: View, cycle: Cycle) -> Refusal | None:
+    """What a deploy step asks for comes first, whatever began the cycle; and what nobody asks for any more is taken back."""
+    wish = view.wish
+    if wish is None:
+        gone = wishes.withdrawn(view.endpoint, cycle, view.runs)
+        text = f"the deploy step of PipelineRun {cycle.trigger.run or cycle.pipeline_run} ended before {cycle.challenger} served"
+        return Refusal(WITHDRAWN, text) if gone else None
+    handing_over = cycle.challenger is None and wish.run == challengers.run_name(view.endpoint, cycle.number)
+    return Refusal(SUPERSEDED, str(wish)) if wish.version != cycle.challenger and not handing_over else None
 
 
 STAGES: Mapping[Stage, Callable[[View, Turn, Cycle], Turn]] = {

@@ -6,12 +6,11 @@ from noria.api.cycle import Cycle, GateResult, Outcome, Result, StepRecord
 from noria.api.endpoint import Served
 from noria.plan.manifests import rfc3339
 from noria.plan.wheel.course import WITH_TRAFFIC, closed
-from noria.plan.wheel.view import Refusal, Turn, View
+from noria.plan.wheel.view import SUPERSEDED, WITHDRAWN, Refusal, Turn, View
 
 HISTORY = 10
 GATES_REMEMBERED = 3
 """Cycles whose gate results are kept whole; of older ones only those that did not pass."""
-SUPERSEDED = "Superseded"
 FAULTLESS = (
     "NotReady",
     "Unschedulable",
@@ -51,7 +50,8 @@ def over(view: View, turn: Turn, cycle: Cycle) -> Turn:
     )
     rejected = turn.rejected
     challenger = view.version(cycle.challenger)
-    if challenger and cycle.outcome != "Promoted" and cycle.reason != SUPERSEDED and not _may_try_again(turn, cycle):
+    spared = cycle.outcome == "Promoted" or cycle.reason in (SUPERSEDED, WITHDRAWN) or _may_try_again(turn, cycle)
+    if challenger and not spared:
         rejected = (*rejected, turn.next.inference_service if turn.next else view.service_name(challenger))
     earlier = turn.history[: HISTORY - 1]
     whole = GATES_REMEMBERED - 1

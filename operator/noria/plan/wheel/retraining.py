@@ -1,65 +1,14 @@
-"""When an Endpoint trains a challenger, and the TrainingJob that does it."""
+"""When an Endpoint has a challenger made."""
 
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import timedelta
 
-from noria.api.cycle import Cycle, RetrainStatus, SignalStatus, SignalValue, Trigger
-from noria.api.endpoint import Endpoint
-from noria.api.trainingjob import TrainingJob
-from noria.plan.conditions import finished
-from noria.plan.contract import Manifest
-from noria.plan.manifests import child, moment
-from noria.plan.wheel.view import BY, CYCLE, RETRAIN, Refusal, Turn, View
+from noria.api.cycle import RetrainStatus, SignalStatus, SignalValue, Trigger
+from noria.plan.manifests import moment
+from noria.plan.wheel import challengers
+from noria.plan.wheel.challengers import RECORD_SECONDS, Made
+from noria.plan.wheel.view import BY, RETRAIN, SUPERSEDED, WITHDRAWN, Turn, View
 
 TRAINED = ("Signal", "Manual")
-
-
-def job_name(endpoint: Endpoint, cycle: int) -> str:
-    """Name of the TrainingJob of a cycle."""
-    return f"{endpoint.metadata.name}-retrain-{cycle}"
-
-
-def job(endpoint: Endpoint, cycle: Cycle) -> Manifest | None:
-    """The TrainingJob that makes the challenger of a cycle."""
-    retrain = endpoint.spec.retrain
-    if retrain is None:
-        return None
-    output = retrain.template.output.model_copy(update={"model": endpoint.spec.model.name})
-    spec = retrain.template.model_copy(update={"output": output})
-    name, labels = job_name(endpoint, cycle.number), {CYCLE: str(cycle.number)}
-    return child(endpoint, "TrainingJob", name, {"spec": spec.manifest()}, labels=labels)
-
-
-def live_job(view: View, cycle: Cycle) -> Manifest | None:
-    """That TrainingJob, if it exists."""
-    return view.child("TrainingJob", job_name(view.endpoint, cycle.number))
-
-
-class Made(NamedTuple):
-    """The version that a training made."""
-
-    version: str
-    at: datetime
-
-
-def outcome(live: Manifest) -> Made | Refusal | None:
-    """The version that it made, why it made none, or None while it runs."""
-    training = TrainingJob.model_validate(live)
-    end = finished(training.status)
-    if end is None:
-        return None
-    if end.status == "True" and training.status.model_version:
-        return Made(training.status.model_version, moment(end.last_transition_time))
-    return Refusal(end.reason, f"TrainingJob {training.metadata.name}: {end.message}")
-
-
-RECORD_SECONDS = 60
-"""A version that is not seen so long after its training ended was deleted; its record comes a moment after the job's end."""
-
-
-def gone(view: View, made: Made) -> bool:
-    """Whether the version was deleted before it was seen."""
-    return (view.observed.now - made.at).total_seconds() >= RECORD_SECONDS
 
 
 def status(view: View, before: Turn, after: Turn) -> RetrainStatus | None:
@@ -77,7 +26,7 @@ def status(view: View, before: Turn, after: Turn) -> RetrainStatus | None:
         failures = 0 if begun.trigger.reason == "Manual" else failures
     if ended and ended.trigger.reason in TRAINED and after.history:
         last, newest = view.now, after.history[0]
-        failures = 0 if newest.outcome == "Promoted" else failures + (newest.reason != "Superseded")
+        failures = 0 if newest.outcome == "Promoted" else failures + (newest.reason not in (SUPERSEDED, WITHDRAWN))
     kept = RetrainStatus(state="Armed", failures=failures, starts=starts, last_end_time=last)
     return kept.model_copy(update={"state": _state(view, after, kept)})
 
@@ -113,8 +62,8 @@ def requeue(view: View, turn: Turn, kept: RetrainStatus | None) -> list[float]:
     retrain, cycle = view.endpoint.spec.retrain, turn.cycle
     if kept is None or retrain is None:
         return []
-    job = live_job(view, cycle) if cycle and cycle.stage == "Training" else None
-    if job and isinstance(made := outcome(job), Made) and not gone(view, made):
+    found = challengers.live(view, cycle) if cycle and cycle.stage == "Training" else None
+    if found and isinstance(made := challengers.outcome(view, found), Made) and not challengers.gone(view, made):
         return [RECORD_SECONDS - (view.observed.now - made.at).total_seconds()]
     if kept.state == "CoolingDown":
         return [_cooling(view, kept)]

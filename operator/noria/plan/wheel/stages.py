@@ -6,7 +6,7 @@ from noria.api.cycle import Cycle
 from noria.api.endpoint import Served
 from noria.plan import offline
 from noria.plan.manifests import moment
-from noria.plan.wheel import gates, retraining, scoring, serving, traffic
+from noria.plan.wheel import challengers, gates, scoring, serving, traffic
 from noria.plan.wheel.course import closed, enter
 from noria.plan.wheel.ending import leaving, over, stop
 from noria.plan.wheel.trouble import trouble
@@ -14,21 +14,19 @@ from noria.plan.wheel.view import APPROVE, BY, Refusal, Turn, View
 
 
 def training(view: View, turn: Turn, cycle: Cycle) -> Turn:
-    """Until its TrainingJob has made a version, or none."""
-    job = retraining.live_job(view, cycle)
-    if job is None:
-        if cycle.training_job is None:
-            return turn
-        why = Refusal("TrainingDeleted", f"TrainingJob {cycle.training_job} was deleted")
-        return stop(view, turn, cycle, "Failed", why)
-    cycle = cycle.model_copy(update={"training_job": job["metadata"]["name"]})
-    outcome = retraining.outcome(job)
+    """Until its TrainingJob or PipelineRun has made a version, or none."""
+    found = challengers.live(view, cycle)
+    if found is None:
+        known = challengers.recorded(cycle)
+        return stop(view, turn, cycle, "Failed", Refusal("TrainingDeleted", f"{known} was deleted")) if known else turn
+    cycle = challengers.seen(cycle, found)
+    outcome = challengers.outcome(view, found)
     if outcome is None:
         return turn._replace(cycle=cycle)
     if isinstance(outcome, Refusal):
         return stop(view, turn, cycle, "Failed", outcome)
     if view.version(outcome.version) is None:
-        if not retraining.gone(view, outcome):
+        if not challengers.gone(view, outcome):
             return turn._replace(cycle=cycle)  # the record comes a moment after the job's status
         return stop(view, turn, cycle, "Failed", Refusal("VersionDeleted", f"{outcome.version} was deleted"))
     made = cycle.model_copy(update={"challenger": outcome.version})
@@ -119,8 +117,9 @@ def moving(view: View, turn: Turn, cycle: Cycle) -> Turn:
     if old:
         stays = max(rollout.drain_seconds, rollout.warm_seconds)
         turn = turn._replace(retiring=(*turn.retiring, leaving(view, old, stays)))
-        if cycle.trigger.reason == "Rollback" and view.endpoint.spec.model.track:
-            rejected = (*rejected, old.inference_service, *_newer(view, following, cycle))
+        if cycle.trigger.reason == "Rollback" and (track := view.endpoint.spec.model.track):
+            newer = _newer(view, following, cycle) if track == "Latest" else ()
+            rejected = (*rejected, old.inference_service, *newer)
     current = following.model_copy(update={"since": view.now})
     told = {
         "outcome": "Promoted",

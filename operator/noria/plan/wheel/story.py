@@ -6,7 +6,7 @@ from noria.api.cycle import Cycle
 from noria.api.meta import Condition
 from noria.plan.conditions import condition
 from noria.plan.contract import Event
-from noria.plan.wheel import serving, traffic
+from noria.plan.wheel import challengers, serving, traffic
 from noria.plan.wheel.beginning import refused_rollback
 from noria.plan.wheel.scoring import waits
 from noria.plan.wheel.trouble import trouble
@@ -45,9 +45,7 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
         return view.wanted if isinstance(view.wanted, Refusal) else None
     name, following = cycle.challenger or "a new version", turn.next
     if cycle.stage == "Training":
-        return Refusal(
-            "Training", f"TrainingJob {view.endpoint.metadata.name}-retrain-{cycle.number} trains a challenger"
-        )
+        return Refusal("Training", challengers.words(view, cycle))
     if cycle.stage == "Scoring":
         return Refusal("Scoring", f"{name} is scored beside {cycle.champion}{waits(view.observed, cycle.number)}")
     if following and (why := trouble(view.observed, following.inference_service)):

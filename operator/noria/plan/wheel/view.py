@@ -9,6 +9,7 @@ from noria.api.modelversion import ModelVersion
 from noria.plan.contract import Manifest, Observed
 from noria.plan.manifests import rfc3339
 from noria.plan.wheel import serving
+from noria.plan.wheel.wishes import Wish
 
 APPROVE, RETRAIN, ROLLBACK_TO, RETRY, BY = (
     f"noria.dev/{name}" for name in ("approve", "retrain", "rollback-to", "retry", "by")
@@ -18,7 +19,10 @@ APPROVE, RETRAIN, ROLLBACK_TO, RETRY, BY = (
 LONGEST_WISH = 256
 
 CYCLE = "noria.dev/cycle"
-"""Label of a Job or TrainingJob: the cycle that it works for."""
+"""Label of a Job, TrainingJob or PipelineRun: the cycle that it works for."""
+
+SUPERSEDED, WITHDRAWN = "Superseded", "Withdrawn"
+"""Reasons for which a cycle ends without a word against its version: something else is wanted, or it is not any more."""
 
 
 class Refusal(NamedTuple):
@@ -55,6 +59,13 @@ class Turn(NamedTuple):
         )
 
 
+def have_served(turn: Turn) -> set[str]:
+    """Names of versions that had all the traffic, as far as is remembered."""
+    promoted = {each.challenger for each in turn.history if each.outcome == "Promoted"}
+    champions = {each.champion for each in turn.history}
+    return {each for each in promoted | champions if each}
+
+
 @dataclass(frozen=True)
 class View:
     """One Endpoint with what was observed of it."""
@@ -68,6 +79,10 @@ class View:
     signals: list[SignalStatus]
     measured: frozenset[str]
     """Names of the signals that were measured anew; the others are as they were recorded."""
+    wish: Wish | None = None
+    """The deploy step whose version is wanted."""
+    runs: tuple[Manifest, ...] = ()
+    """PipelineRuns of the namespace, where model.track is Deployed."""
 
     @property
     def now(self) -> str:
