@@ -234,3 +234,19 @@ def test_a_champion_without_a_digest_or_data_on_another_claim_are_never_taken() 
     elsewhere = (STEPS[0], step("judge", "model=train.model", evaluate=RULE | {"test": "pvc://other/held-out"}))
     again = World({"pipeline": "p"}, [*earlier(steps=elsewhere), endpoint(), version()]).settle().looked()
     assert again.step("judge")["cache"]["reason"] == "OtherClaim"
+
+
+@pytest.mark.parametrize(
+    ("serves", "state"),
+    [
+        ((endpoint(), version()), "Cached"),
+        ((endpoint("digits-2"), version(2, digest=DIGEST)), "Cached"),
+        ((endpoint("digits-2"), version(2)), "Running"),
+    ],
+    ids=["the same", "its own model", "another"],
+)
+def test_a_rerun_keeps_what_was_judged_while_no_other_champion_serves(serves: Any, state: str) -> None:
+    first = judging(steps=(*STEPS[:2], step("use", "passed=judge.passed"))).succeed("judge").fail("use")
+    assert first.verdict() == ("False", "ExitCode")
+    world = World({"rerunOf": "earlier"}, [ended(first, "earlier"), *serves], "87654321-0000").settle().looked()
+    assert world.states() == {"train": "Cached", "judge": state, "use": "Running" if state == "Cached" else "Pending"}

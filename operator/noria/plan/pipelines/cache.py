@@ -16,7 +16,7 @@ from noria.plan import oneshot
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Manifest, Ref, Selector, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, digest, moment
-from noria.plan.pipelines import graph, outcomes
+from noria.plan.pipelines import evaluating, graph, outcomes
 from noria.plan.pipelines.inputs import Inputs, resolve
 from noria.plan.pipelines.turn import GAVE, Turn
 
@@ -177,6 +177,9 @@ def _kept(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs) -
         return "NotSucceeded" if record else "NoEarlierRun"
     needed = (turn.frozen.step(each) for each in graph.feeds(step) | set(step.after)) if step.approve else ()
     anew = any(turn.records[unit].state == "Succeeded" for each in needed for unit, _ in turn.units(each))
+    if step.evaluate:  # beside the same champion, or one that the run itself has made
+        same = evaluating.itself(inputs) or key(step, inputs, record.read, turn.observed.settings) == record.key
+        return Candidate(run, record) if same else "StepChanged"
     then = resolve(turn.frozen, step, turn.kept(), item)
     return "StepChanged" if anew or _taken(step, inputs) != _taken(step, then) else Candidate(run, record)
 

@@ -109,7 +109,7 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
         return
     if step.approve and record.state == "Waiting":
         return _approval(turn, step, record)
-    if step.deploy:
+    if step.deploy and record.deploy:
         return deploying.deploy(turn, step)
     attempt = record.attempt or 1
     if record.state == "Waiting":
@@ -122,8 +122,6 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
             inputs = evaluating.compared(turn.run, step, inputs, turn.observed.related)
     except Unfit as unfit:
         return turn.set(name, "Failed", unfit.cause, str(unfit))
-    if step.evaluate and (known := evaluating.itself(inputs)):
-        return turn.set(name, "Succeeded", **known, start_time=turn.now, end_time=turn.now)
     begun = jobs.child_name(turn.run, step, item) in turn.live
     if cache.settled(turn, step, name, item, inputs, begun):
         return
@@ -131,6 +129,10 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
         return _ask(turn, step, inputs)
     if step.register_:
         return _register(turn, step, inputs)
+    if step.deploy:
+        return deploying.deploy(turn, step)
+    if step.evaluate and (known := evaluating.itself(inputs)):
+        return turn.set(name, "Succeeded", **known, start_time=turn.now, end_time=turn.now)
     if not room:
         return
     state = turn.outcome() if step.on_exit else None
