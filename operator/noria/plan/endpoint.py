@@ -1,12 +1,12 @@
 """Endpoint: signals are judged, one step is made from what is recorded, and what is recorded has its effects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Endpoint, EndpointStatus, Replicas, Served
 from noria.api.modelversion import ModelVersion
 from noria.plan.conditions import condition
-from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
+from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Query, Selector, Settings
 from noria.plan.manifests import pinned
 from noria.plan.wheel import (
     beginning,
@@ -29,13 +29,20 @@ JOBS_KEPT = 3
 
 def needs(endpoint: Endpoint, settings: Settings) -> Needs:
     """The versions of the namespace, and what signals ask of Prometheus; gates ask only while they judge."""
-    measured: list[measures.Measured] = list(endpoint.spec.monitoring.signals)
-    flight = endpoint.status.cycle
+    selectors, flight = (_versions(endpoint),), endpoint.status.cycle
+    if not settings.prometheus_url:
+        return Needs(selectors=selectors)
     judging = flight is not None and flight.stage in ("Mirroring", "Canary", "Approval")
-    measured += endpoint.spec.rollout.gates if judging else []
-    asked = (query for each in measured for query in measures.queries(each, endpoint.metadata.namespace or ""))
-    queries = tuple(dict.fromkeys(asked)) if settings.prometheus_url else ()
-    return Needs(selectors=(_versions(endpoint),), queries=queries, fresh=judging)
+    judged = _asked(endpoint, endpoint.spec.rollout.gates if judging else [])
+    watched = _asked(endpoint, endpoint.spec.monitoring.signals)
+    # A firing signal that has yet to set off a training waits for answers to all that a training depends on.
+    steady = {} if retraining.due(endpoint) else signals.steady(endpoint)
+    return Needs(selectors=selectors, queries=tuple(watched | judged), fresh=tuple(judged), steady=steady)
+
+
+def _asked(endpoint: Endpoint, measured: Iterable[measures.Measured]) -> dict[Query, None]:
+    """What is asked, each query once."""
+    return {query: None for each in measured for query in measures.queries(each, endpoint.metadata.namespace or "")}
 
 
 def _versions(endpoint: Endpoint) -> Selector:
@@ -236,18 +243,10 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
     return Replicas(ready=live.get("status", {}).get("readyReplicas", 0), desired=endpoint.spec.predictor.replicas)
 
 
-def unmoved(endpoint: Endpoint, observed: Observed) -> bool:
-    """Whether the signals are as recorded, no gate waits for an answer, and none that fires has yet to set off a training."""
-    view, retrain = _view(endpoint, observed), endpoint.status.retrain
-    due = retrain is not None and retrain.state == "Armed" and retraining.firing_now(view)
-    return endpoint.status.cycle is None and view.signals == endpoint.status.signals and not due
-
-
 CONTROLLER = Controller(
     resource=Endpoint,
     owns=("InferenceService", "HTTPRoute", "TrainingJob", "Job", "PrometheusRule", "PodMonitor"),
     watches=("Pod", "Deployment", "Event"),
     needs=needs,
     plan=plan,
-    unmoved=unmoved,
 )

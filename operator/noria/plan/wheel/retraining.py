@@ -137,6 +137,14 @@ def trigger(view: View, turn: Turn) -> Trigger | None:
     return Trigger(reason="Signal", signals=[_value(each) for each in firing])
 
 
+def due(endpoint: Endpoint) -> bool:
+    """Whether a signal is recorded as firing that may set off a training and has not."""
+    retrain, kept = endpoint.spec.retrain, endpoint.status.retrain
+    if retrain is None or kept is None or kept.state != "Armed":
+        return False
+    return any(each.state == "Firing" and each.name in retrain.signals for each in endpoint.status.signals)
+
+
 def firing_now(view: View) -> list[SignalStatus]:
     """Signals that set off a training: what is only recorded from before a restart does not count."""
     names = view.endpoint.spec.retrain.signals if view.endpoint.spec.retrain else []
