@@ -5,16 +5,16 @@ has slots of its own, so that nobody else waits for it.
 """
 
 import asyncio
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
 
 from noria.plan.contract import Answer, Look, Query, Ref
 from noria.runtime.answers import Answers, Named, read, split
@@ -41,12 +41,6 @@ class Limits(NamedTuple):
 
 SHARED = Limits(at_once=8, seconds=10, most_bytes=math.inf)
 OWN = Limits(at_once=4, seconds=5, most_bytes=2**20)
-
-
-class _Document(BaseModel):
-    status: Literal["success", "error"]
-    error: str = ""
-    data: Any = None
 
 
 class TooLong(Exception): ...
@@ -139,12 +133,12 @@ class Poller:
     async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> dict[Named, Answer]:
         at = datetime.now(UTC)
         try:
-            document = _Document.model_validate_json(await self._sent(session, query, limits))
+            document = _document(await self._sent(session, query, limits))
         except TooLong:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = f"the answer is longer than {OWN.most_bytes / 2**20:.0f} MiB; aggregate, for example with max()"
             return {None: Answer(error=text, at=at)}
-        except (aiohttp.ClientError, OSError, ValidationError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             PROMETHEUS_QUERIES.labels("failed").inc()
             if isinstance(error, TimeoutError) and limits is OWN:
                 text = f"Prometheus has no answer within {limits.seconds} s; ask for less, or record a part of it by a rule"
@@ -152,13 +146,12 @@ class Poller:
             self._note(False, f"does not answer: {error!r}")
             return {None: Answer(error=f"Prometheus at {self._url} does not answer", at=at)}
         self._note(True, "answers")
-        if document.status == "error":
+        if document["status"] == "error":
             PROMETHEUS_QUERIES.labels("refused").inc()
-            return {
-                None: Answer(error=f"Prometheus refuses the query: {document.error or 'it does not say why'}", at=at)
-            }
+            why = document.get("error") or "it does not say why"
+            return {None: Answer(error=f"Prometheus refuses the query: {why}", at=at)}
         try:
-            answers = split(query, read(document.data), at)
+            answers = split(query, read(document.get("data")), at)
         except ValueError:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = "Prometheus answers with what is no instant vector; write an expression that gives numbers"
@@ -183,6 +176,17 @@ class Poller:
         if up != self._up:
             log.log(logging.INFO if up else logging.WARNING, "Prometheus at %s %s", self._url, message)
         self._up = up
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """What every answer of Prometheus's API is; ValueError for anything else."""
+    try:
+        document = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
+        raise ValueError("it does not speak as Prometheus")
+    return document
 
 
 def _limits(query: Query) -> Limits:
