@@ -129,7 +129,5 @@ async def test_work_that_waits_for_nothing_lets_others_run() -> None:
 
     worker = asyncio.create_task(queue.work(handle))
     await asyncio.sleep(0)
-    assert left, "after one turn of the loop not all is done"
-    while left:
-        await asyncio.sleep(0)
+    assert 0 < len(left) < len(KEYS), "one turn of the loop, one look"
     worker.cancel()

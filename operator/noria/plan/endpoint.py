@@ -18,6 +18,7 @@ from noria.plan.wheel import (
     scoring,
     serving,
     signals,
+    steady,
     story,
     traffic,
 )
@@ -36,8 +37,8 @@ def needs(endpoint: Endpoint, settings: Settings) -> Needs:
     judged = _asked(endpoint, endpoint.spec.rollout.gates if judging else [])
     watched = _asked(endpoint, endpoint.spec.monitoring.signals)
     # A firing signal that has yet to set off a training waits for answers to all that a training depends on.
-    steady = {} if retraining.due(endpoint) else signals.steady(endpoint)
-    return Needs(selectors=selectors, queries=tuple(watched | judged), fresh=tuple(judged), steady=steady)
+    held = {} if retraining.due(endpoint) else steady.steady(endpoint)
+    return Needs(selectors=selectors, queries=tuple(watched | judged), fresh=tuple(judged), steady=held)
 
 
 def _asked(endpoint: Endpoint, measured: Iterable[measures.Measured]) -> dict[Query, None]:

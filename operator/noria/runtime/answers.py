@@ -62,7 +62,11 @@ def read(data: Any) -> tuple[Row, ...]:
 def _row(series: Any) -> Row:
     try:
         labels, (_, value) = series["metric"], series["value"]
-        if isinstance(value, str) and isinstance(labels, dict) and all([isinstance(each, str) for each in labels.values()]):
+        if (
+            isinstance(value, str)
+            and isinstance(labels, dict)
+            and all(isinstance(each, str) for each in labels.values())
+        ):
             return Row(labels, float(value))
     except (KeyError, TypeError) as error:
         raise ValueError(f"no element of a vector: {error!r}") from error

@@ -163,7 +163,7 @@ def test_a_prediction_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch)
     loaded = asking.load
     monkeypatch.setattr(asking, "load", lambda *given: Mad(loaded(*given)))
     test = read(Request(test=MODELS / "digits/data", models={}, metrics=("accuracy",)))
-    with pytest.raises(ScoreError, match="^challenger: predicts what is no finite number$") as told:
+    with pytest.raises(ScoreError, match=r"^challenger: predicts what is no finite number$") as told:
         asking.ask("challenger", Candidate(MODELS / "digits/job/attempt-1", "", ""), test)
     assert told.value.code == "UnsupportedModel"
 
