@@ -255,6 +255,15 @@ BAD: dict[str, tuple[Manifest, str]] = {
         wheel(rollout={"steps": [], "gates": [{"name": "x", "type": "ErrorRate", "limit": 0.01}]}),
         "set mirror or steps, or take gates away",
     ),
+    "gates that a mirror cannot judge by": (
+        wheel(
+            rollout={
+                "mirror": {},
+                "gates": [{"name": "x", "type": "Performance", "metric": "accuracy", "tolerance": 0.1}],
+            }
+        ),
+        "mirrored requests get no labels",
+    ),
     "a training that takes its end away": (
         wheel(
             retrain={

@@ -139,6 +139,29 @@ async def test_an_informer_follows_our_objects_alone(cluster: Cluster, namespace
         assert {ref.name for ref in store.refs("ConfigMap")} == {"new"}
 
 
+class Counted(Cluster):
+    """A client that counts its watches."""
+
+    watches = 0
+
+    async def watch(self, *arguments: Any, **selectors: str) -> AsyncGenerator[tuple[str, Manifest], None]:
+        self.watches += 1
+        async for each in super().watch(*arguments, **selectors):
+            yield each
+
+
+async def test_a_watch_of_a_kind_without_objects_is_silent_and_begun_again(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("noria.runtime.cluster.SILENCE_SECONDS", 0.3)
+    store, counted = Store(), Counted(cluster._api)
+    async with informed(counted, store, "ConfigMap", namespace):
+        await until(lambda: counted.watches >= 3)
+        new = await cluster.create(configmap(namespace, "new"))
+        await until(lambda: store.get(ref_of(new)))
+    assert not caplog.records, "nothing is wrong with a silence"
+
+
 async def test_a_watch_hears_of_long_objects(cluster: Cluster, namespace: str) -> None:
     store = Store()
     async with informed(cluster, store, "ConfigMap", namespace):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from noria.plan.contract import Ref, Settings
+from noria.plan.contract import Look, Query, Ref, Settings
 from noria.runtime.cluster import Conflict, Failed, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator
 
@@ -68,10 +68,11 @@ def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(
     assert one.queue.take() == KEY
     one.queue.done(KEY)
 
-    def poisoned(key: Ref) -> bool:
+    def poisoned(*_: Any) -> Look:
         raise ZeroDivisionError("poison")
 
-    monkeypatch.setattr(one.reconciler, "unmoved", poisoned)
+    monkeypatch.setattr(one.reconciler.interests, "look", poisoned)
+    assert one._look(KEY, Query("x")) is Look.NOW
     one._look_at(KEY)
     assert one.queue.take() == KEY
     [record] = caplog.records

@@ -1,22 +1,19 @@
 """What is asked of Prometheus, how often, and who hears of an answer."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from noria.plan.contract import Answer, Needs, Query, Ref, Row
-from noria.runtime.answers import Answers, Named, movement, read, split
+from noria.plan.contract import Answer, Look, Needs, Query, Ref, Row
+from noria.runtime.answers import Answers
 from noria.runtime.interest import Interests
 from noria.runtime.prometheus import OWN as OWN_LIMITS
 from noria.runtime.prometheus import SHARED as SHARED_LIMITS
-from noria.runtime.prometheus import Limits, Poller
+from noria.runtime.prometheus import Poller
 
 SHARED, OWN = Query("shared", "modelendpoint"), Query("own")
 A, B = Ref("Endpoint", "vision", "a"), Ref("Endpoint", "vision", "b")
@@ -30,10 +27,22 @@ class Prometheus:
         self.asked: list[str] = []
         self.answers: dict[str, Any] = {}
         self.hanging: set[str] = set()
+        self.slow: set[str] = set()
+        """Each waits for `one_more`."""
+        self.one_more, self._heard = asyncio.Semaphore(0), asyncio.Condition()
+
+    async def reached(self, count: int) -> None:
+        """Until so many queries came."""
+        async with self._heard:
+            await self._heard.wait_for(lambda: len(self.asked) >= count)
 
     async def query(self, request: web.Request) -> web.Response:
         query = str((await request.post())["query"])
         self.asked.append(query)
+        async with self._heard:
+            self._heard.notify_all()
+        if query in self.slow:
+            await self.one_more.acquire()
         if query in self.hanging:
             await asyncio.Event().wait()
         found = self.answers.get(query)
@@ -112,29 +121,63 @@ async def test_a_refused_query_says_why_and_silence_says_so(prometheus: tuple[Pr
     running.cancel()
 
 
-async def test_what_moved_most_is_looked_at_first(prometheus: tuple[Prometheus, str]) -> None:
+async def test_what_may_begin_something_is_told_at_once_and_other_news_once_a_round(
+    prometheus: tuple[Prometheus, str],
+) -> None:
     server, url = prometheus
-    names = [f"m{number}" for number in range(30)]
-    keys = {Ref("Endpoint", "vision", name) for name in names}
-    server.answers = {"shared": [row(name, 0.1) for name in names]}
-    answers, changed = Answers(), asyncio.Queue[Ref]()
-    poller = Poller(url, lambda: {SHARED: keys}, answers, changed.put_nowait, 3600)
+    other, hanging = Query("other", "modelendpoint"), Query("hanging", "modelendpoint")
+    server.answers = {each: [row("a", 1), row("b", 1)] for each in ("shared", "other")}
+    server.hanging = {"hanging"}
+    answers, changed, now = Answers(), asyncio.Queue[Ref](), set[Ref]()
+    asking = {each: {A, B} for each in (SHARED, other, hanging)}
+
+    def look(key: Ref, query: Query) -> Look:
+        return Look.NOW if key in now else Look.NEWS
+
+    poller = Poller(url, lambda: asking, answers, changed.put_nowait, 3600, look)
     running = asyncio.create_task(poller.run())
-    assert await heard(changed, 30) == keys
-    values = dict.fromkeys(names, 0.101) | {"m17": 0.2}
-    server.answers = {"shared": [row(*each) for each in values.items() if each[0] != "m23"]}
+    assert await heard(changed, 2) == {A, B}, "what hangs is waited for only a moment"
+    server.answers = {each: [row("a", 2), row("b", 2)] for each in ("shared", "other")}
+    now.add(B)
     poller.wake()
-    told = [await asyncio.wait_for(changed.get(), 10) for _ in keys]
-    assert [each.name for each in told[:2]] == ["m23", "m17"], "one has no value any more, one has doubled"
+    told = [await asyncio.wait_for(changed.get(), 10) for _ in range(3)]
+    assert told == [B, B, A], "at each answer, before the round is over; A once for both"
     running.cancel()
 
 
-@given(st.floats(), st.floats())
-def test_an_answer_has_moved_exactly_if_it_says_something_else(one: float, other: float) -> None:
-    before, after = (Answer((Row({}, each),), at=NOON) for each in (one, other))
-    assert (movement(before, after) > 0) is (before != after and repr(one) != repr(other))
-    assert movement(before, Answer(before.rows)) == 0
-    assert movement(before, None) == movement(None, before) == movement(before, Answer()) > 0
+async def test_what_says_nothing_new_is_not_told(prometheus: tuple[Prometheus, str]) -> None:
+    server, url = prometheus
+    server.answers = {"shared": [row("a", 1), row("b", 1)]}
+    looks = {A: Look.NEWS, B: Look.NEWS}
+    answers, changed = Answers(), asyncio.Queue[Ref]()
+    poller = Poller(url, lambda: {SHARED: {A, B}}, answers, changed.put_nowait, 3600, lambda key, _: looks[key])
+    running = asyncio.create_task(poller.run())
+    assert await heard(changed, 2) == {A, B}
+    looks[A], server.answers = Look.NONE, {"shared": [row("a", 2), row("b", 2)]}
+    poller.wake()
+    assert await heard(changed, 1) == {B}, "A is as it is recorded, whatever the number"
+    looks[B] = Look.NOW
+    poller.wake()
+    assert await heard(changed, 1) == {B}, "also if the answer is the same"
+    assert changed.empty()
+    running.cancel()
+
+
+async def test_namespaces_take_turns_with_queries_of_their_own(prometheus: tuple[Prometheus, str]) -> None:
+    """However many slow queries one tenant has, the first of another's waits for one of them, not for all."""
+    server, url = prometheus
+    first = [Query(f"vision {number}") for number in range(OWN_LIMITS.at_once * 5)]
+    second, third = Query("text"), Query("audio")
+    asking = {each: {A} for each in first}
+    asking |= {second: {Ref("Endpoint", "text", "a")}, third: {Ref("Endpoint", "audio", "a")}}
+    server.slow = {each.promql for each in first}
+    poller = Poller(url, lambda: asking, Answers(), lambda key: None, 3600)
+    running = asyncio.create_task(poller.run())
+    for count in range(OWN_LIMITS.at_once, len(asking) + 1):
+        await asyncio.wait_for(server.reached(count), 10)
+        server.one_more.release()
+    assert {"text", "audio"} <= set(server.asked[: OWN_LIMITS.at_once + 3]), "next to those that had slots already"
+    running.cancel()
 
 
 async def test_nobody_waits_for_a_query_that_hangs(
@@ -147,7 +190,7 @@ async def test_nobody_waits_for_a_query_that_hangs(
     answers, changed = Answers(), asyncio.Queue[Ref]()
     asking = {SHARED: {A}, **{each: {B} for each in hanging}}
     running = asyncio.create_task(
-        Poller(url, lambda: asking, answers, changed.put_nowait, 0.05, waiting=lambda: {A}).run()
+        Poller(url, lambda: asking, answers, changed.put_nowait, 0.05, lambda key, _: Look.NOW).run()
     )
     assert await heard(changed, 1) == {A}
     for _ in range(5):
@@ -189,113 +232,16 @@ async def test_who_waits_hears_of_an_answer_that_says_the_same(prometheus: tuple
     server.answers = {"shared": [row("a", 1), row("b", 1)]}
     interests, answers, changed = Interests(), Answers(), asyncio.Queue[Ref]()
     interests.remember(A, Needs(queries=(SHARED,)))
-    interests.remember(B, Needs(queries=(SHARED,), fresh=True))
-    poller = Poller(url, lambda: interests.asking, answers, changed.put_nowait, 3600, waiting=lambda: interests.waiting)
+    interests.remember(B, Needs(queries=(SHARED,), fresh=(SHARED,)))
+
+    def look(key: Ref, query: Query) -> Look:
+        return interests.look(key, query, answers)
+
+    poller = Poller(url, lambda: interests.asking, answers, changed.put_nowait, 3600, look)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     before = answers.of(B, [SHARED])[SHARED].at
     poller.wake()
     assert await heard(changed, 1) == {B}
     assert before and before < (answers.of(B, [SHARED])[SHARED].at or before)
-    interests.forget(B)
-    assert not interests.waiting
     running.cancel()
-
-
-class Said(Poller):
-    """Prometheus said this."""
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__("http://prometheus", dict, Answers(), lambda key: None, 3600)
-        self.body = body
-
-    async def _sent(self, session: Any, query: Query, limits: Limits) -> bytes:
-        return self.body
-
-
-def said(query: Query, body: bytes) -> dict[Named, Answer]:
-    session: Any = None
-    return asyncio.run(Said(body)._answer(session, query, SHARED_LIMITS))
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(("metric", "value")), inner),
-)
-series = st.fixed_dictionaries({"metric": anything, "value": st.tuples(anything, anything) | anything})
-data = st.fixed_dictionaries(
-    {"resultType": st.sampled_from(("vector", "scalar", "matrix", "string")) | anything},
-    optional={"result": st.lists(series) | anything},
-)
-documents = st.fixed_dictionaries(
-    {"status": st.sampled_from(("success", "error")) | anything}, optional={"data": data | anything, "error": anything}
-)
-
-
-@given(
-    st.sampled_from((SHARED, OWN)),
-    (documents | anything).map(lambda each: json.dumps(each).encode()) | st.binary(),
-)
-@example(SHARED, b"[]")
-@example(SHARED, b"[" * 100_000)
-@example(SHARED, b'{"status": "success", "data": {"resultType": "vector", "result": [7]}}')
-@example(OWN, b'{"status": "success", "data": {"resultType": "vector", "result": [{"metric": [], "value": {}}]}}')
-@example(SHARED, '{"status": "é"}'.encode("latin-1"))
-def test_whatever_prometheus_says_is_an_answer(query: Query, body: bytes) -> None:
-    answers = said(query, body)
-    assert None in answers
-    assert all(isinstance(each, Answer) and each.at for each in answers.values())
-
-
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        (b"<html>", "Prometheus at http://prometheus does not answer"),
-        (b"[1]", "Prometheus at http://prometheus does not answer"),
-        (b'{"status": "error"}', "Prometheus refuses the query: it does not say why"),
-        (
-            b'{"status": "success", "data": {"resultType": "matrix", "result": []}}',
-            "Prometheus answers with what is no instant vector; write an expression that gives numbers",
-        ),
-    ],
-)
-def test_what_is_no_vector_is_told(body: bytes, told: str) -> None:
-    assert said(OWN, body) == {None: Answer(error=told)}
-
-
-def test_what_has_not_been_asked_is_absent_and_what_nobody_asks_is_forgotten() -> None:
-    answers = Answers()
-    assert answers.of(A, [SHARED]) == {}
-    answers.take(SHARED, {None: Answer()})
-    assert answers.of(A, [SHARED]) == {SHARED: Answer()}
-    answers.forget([OWN])
-    assert answers.of(A, [SHARED]) == {}
-
-
-def test_rows_go_to_the_object_that_their_labels_name() -> None:
-    rows = (
-        Row({"namespace": "vision", "modelendpoint": "a"}, 1.0),
-        Row({"namespace": "other", "modelendpoint": "a"}, 2.0),
-    )
-    assert split(SHARED, rows, NOON) == {
-        None: Answer(),
-        ("vision", "a"): Answer(rows[:1]),
-        ("other", "a"): Answer(rows[1:]),
-    }
-    assert split(OWN, rows, NOON) == {None: Answer(rows[::-1])}
-
-
-def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:
-    answers = Answers()
-    answers.take(SHARED, split(SHARED, (), NOON))
-    assert answers.of(A, [SHARED])[SHARED].at == NOON
-
-
-def test_the_order_of_rows_says_nothing() -> None:
-    rows = [Row(row("a", 1)[0] | {"feature": each}, 1.0) for each in "xyz"]
-    for query in (SHARED, OWN):
-        assert split(query, rows, NOON) == split(query, rows[::-1], NOON)
-
-
-def test_a_scalar_is_one_row_without_labels() -> None:
-    assert read({"resultType": "scalar", "result": [0, "4"]}) == (Row({}, 4.0),)

@@ -115,3 +115,19 @@ async def test_workers_run_different_keys_at_once_and_one_key_once() -> None:
     for worker in workers:
         worker.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def test_work_that_waits_for_nothing_lets_others_run() -> None:
+    """A thousand looks that write nothing must not keep the lease from being renewed."""
+    queue: Queue[str] = Queue(by_namespace)
+    left = set(KEYS)
+    for key in KEYS:
+        queue.add(key)
+
+    async def handle(key: str) -> None:
+        left.discard(key)
+
+    worker = asyncio.create_task(queue.work(handle))
+    await asyncio.sleep(0)
+    assert 0 < len(left) < len(KEYS), "one turn of the loop, one look"
+    worker.cancel()

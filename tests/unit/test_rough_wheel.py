@@ -1,6 +1,6 @@
 """A rougher world around one Endpoint: edits in flight, children that vanish, Prometheus that is silent, down or mad.
 
-Edits in flight make the rules of wheel.py on stages untrue. In their place: neither plan nor unmoved raises, a signal sets
+Edits in flight make the rules of wheel.py on stages untrue. In their place: neither plan nor needs raises, a signal sets
 nothing off that was not measured now, a rollback by hand stays, requests go only to what is planned, records are whole and
 small, and in a world that does its part every cycle ends.
 """
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from wheel import SETTINGS, SPEC, Wheel, named
 
-from noria.plan.contract import Answer, Observed, Plan, Row
+from noria.plan.contract import Answer, Look, Observed, Plan, Row
 from noria.plan.endpoint import CONTROLLER
 from noria.plan.manifests import canonical
 
@@ -112,7 +112,10 @@ class Rough(Wheel):
             gone = {name for name in named(route) if ("InferenceService", name) not in self.live}
             assert named(route) - gone <= services, "requests are sent to what is not there"
         before, after = endpoint.status.cycle, planned.status.cycle
-        CONTROLLER.unmoved(endpoint, self.observed(endpoint))
+        answers, held = self.observed(endpoint).answers, CONTROLLER.needs(endpoint, SETTINGS).steady.values()
+        looks = {judge.look(answers.get) for each in held for judge in each.judges}
+        if looks == {Look.NONE} and endpoint.status.current and endpoint.status.current.version in self.versions:
+            assert planned.status.signals == endpoint.status.signals, "what was to need no look"
         if before is None and after and after.trigger.reason == "Signal":
             assert self.prometheus == "up", f"a training on what was not measured: {self.prometheus}"
         if (

@@ -126,7 +126,12 @@ class Rollout(Model):
             (
                 "!has(self.gates) || size(self.gates) == 0 || has(self.mirror) || has(self.steps) && size(self.steps) > 0",
                 "gates are judged while a challenger has a mirror or a step: set mirror or steps, or take gates away",
-            )
+            ),
+            (
+                "!has(self.gates) || size(self.gates) == 0 || !has(self.mirror) || has(self.steps) && size(self.steps) > 0"
+                " || self.gates.exists(gate, gate.type != 'Performance')",
+                "mirrored requests get no labels, so gates of type Performance judge nothing there: set steps, or a gate of another type",
+            ),
         )
     }
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from enum import IntEnum
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from noria.api.meta import API_VERSION, Model, Resource, Status
 
@@ -112,6 +113,36 @@ class Answer:
     """When it was asked, in UTC: what happened later is not in it. Two answers that differ in nothing else are equal."""
 
 
+class Look(IntEnum):
+    """How soon an object is looked at since a new answer came."""
+
+    NONE = 0
+    """Not at all: planning would change nothing."""
+    NEWS = 1
+    """If it says something else than the answer before; once, after the other answers of the round."""
+    NOW = 2
+    """At once: something may begin because of it."""
+
+
+class Judge(Protocol):
+    """Something that is recorded of an object, and that answers may change."""
+
+    def look(self, answer: Callable[[Query], Answer | None]) -> Look:
+        """By the newest answers; NONE while planning anew would record the same."""
+
+
+class Steady(NamedTuple):
+    """What answers to a query leave as it is recorded: cheaper to tell, for a thousand objects, than by a plan for each."""
+
+    version: str
+    """Value of label `version` in the rows that count."""
+    low: float
+    high: float
+    """As long as the answer is one row of that version from `low` to `high`, planning anew would record the same."""
+    judges: tuple[Judge, ...]
+    """They tell of any other answer."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a plan must see beside its own children. Answers stand in `Observed.related` and `Observed.answers`."""
@@ -119,8 +150,10 @@ class Needs:
     refs: tuple[Ref, ...] = ()
     selectors: tuple[Selector, ...] = ()
     queries: tuple[Query, ...] = ()
-    fresh: bool = False
-    """Whether to look again at every answer to `queries`, also at one that says the same as before: a newer one is awaited."""
+    fresh: tuple[Query, ...] = ()
+    """Those of which every answer is looked at, also one that says the same as before: a newer one is awaited."""
+    steady: Mapping[Query, Steady] = field(default_factory=dict)
+    """What answers to these leave as it is. Of the other queries each answer is news."""
 
     def objects(self) -> tuple[Ref | Selector, ...]:
         """Refs and selectors together."""
@@ -213,8 +246,5 @@ class Controller(Generic[R]):
     """Kinds that carry our owner label and are observed, never pruned (a child's Pods; a claim that must survive)."""
     needs: Callable[[R, Settings], Needs]
     plan: Callable[[R, Observed], Plan]
-    unmoved: Callable[[R, Observed], bool] = lambda resource, observed: False
-    """Whether new answers from Prometheus alone leave everything as it is recorded, so that nothing needs to be planned.
-    What it is shown has no children; it is asked for every object at every evaluation."""
     owned_by_label: bool = False
     """Whether the owner label alone proves ownership (no ownerReference), as under a Workspace that retains."""

@@ -1,12 +1,12 @@
 """Endpoint: signals are judged, one step is made from what is recorded, and what is recorded has its effects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from noria.api.cycle import Cycle
 from noria.api.endpoint import Endpoint, EndpointStatus, Replicas, Served
 from noria.api.modelversion import ModelVersion
 from noria.plan.conditions import condition
-from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Selector, Settings
+from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Query, Selector, Settings
 from noria.plan.manifests import pinned
 from noria.plan.wheel import (
     challengers,
@@ -18,6 +18,7 @@ from noria.plan.wheel import (
     scoring,
     serving,
     signals,
+    steady,
     story,
     traffic,
     wanted,
@@ -30,15 +31,23 @@ JOBS_KEPT = 3
 
 
 def needs(endpoint: Endpoint, settings: Settings) -> Needs:
-    """The versions of the namespace, the runs whose deploy steps it follows, and what signals ask of Prometheus; gates ask only while they judge."""
-    measured: list[measures.Measured] = list(endpoint.spec.monitoring.signals)
-    flight = endpoint.status.cycle
-    judging = flight is not None and flight.stage in ("Mirroring", "Canary", "Approval")
-    measured += endpoint.spec.rollout.gates if judging else []
-    asked = (query for each in measured for query in measures.queries(each, endpoint.metadata.namespace or ""))
-    queries = tuple(dict.fromkeys(asked)) if settings.prometheus_url else ()
+    """The versions of the namespace, the runs whose deploy steps it follows, and what signals ask of Prometheus; gates ask
+    only while they judge."""
     followed = (wishes.runs(endpoint),) if endpoint.spec.model.track == "Deployed" else ()
-    return Needs(selectors=(_versions(endpoint), *followed), queries=queries, fresh=judging)
+    selectors, flight = (_versions(endpoint), *followed), endpoint.status.cycle
+    if not settings.prometheus_url:
+        return Needs(selectors=selectors)
+    judging = flight is not None and flight.stage in ("Mirroring", "Canary", "Approval")
+    judged = _asked(endpoint, endpoint.spec.rollout.gates if judging else [])
+    watched = _asked(endpoint, endpoint.spec.monitoring.signals)
+    # A firing signal that has yet to set off a training waits for answers to all that a training depends on.
+    held = {} if retraining.due(endpoint) else steady.steady(endpoint)
+    return Needs(selectors=selectors, queries=tuple(watched | judged), fresh=tuple(judged), steady=held)
+
+
+def _asked(endpoint: Endpoint, measured: Iterable[measures.Measured]) -> dict[Query, None]:
+    """What is asked, each query once."""
+    return {query: None for each in measured for query in measures.queries(each, endpoint.metadata.namespace or "")}
 
 
 def _versions(endpoint: Endpoint) -> Selector:
@@ -180,18 +189,10 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
     return Replicas(ready=live.get("status", {}).get("readyReplicas", 0), desired=endpoint.spec.predictor.replicas)
 
 
-def unmoved(endpoint: Endpoint, observed: Observed) -> bool:
-    """Whether the signals are as recorded, no gate waits for an answer, and none that fires has yet to set off a training."""
-    view, retrain = _view(endpoint, observed), endpoint.status.retrain
-    due = retrain is not None and retrain.state == "Armed" and retraining.firing_now(view)
-    return endpoint.status.cycle is None and view.signals == endpoint.status.signals and not due
-
-
 CONTROLLER = Controller(
     resource=Endpoint,
     owns=("InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule", "PodMonitor"),
     watches=("Pod", "Deployment", "Event"),
     needs=needs,
     plan=plan,
-    unmoved=unmoved,
 )

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 
-from noria.plan.contract import Manifest, Needs, Query, Ref, Selector, marks
+from noria.plan.contract import Look, Manifest, Needs, Query, Ref, Selector, marks
+from noria.runtime.answers import Answers
 
 
 class Interests:
@@ -14,8 +16,6 @@ class Interests:
         self._needed_by: dict[Ref | Selector, set[Ref]] = defaultdict(set)
         self.asking: dict[Query, set[Ref]] = defaultdict(set)
         """Questions to Prometheus, and who asks."""
-        self.waiting: set[Ref] = set()
-        """Who is to be looked at after each answer, whatever it says."""
 
     def remember(self, key: Ref, needs: Needs) -> bool:
         """From now on `key` needs exactly this; whether something is asked that nobody asked before."""
@@ -28,14 +28,11 @@ class Interests:
             self._needed_by[need].add(key)
         for query in needs.queries:
             self.asking[query].add(key)
-        if needs.fresh:
-            self.waiting.add(key)
         return news
 
     def forget(self, key: Ref) -> None:
         """`key` is gone."""
         needs = self._needs.pop(key, Needs())
-        self.waiting.discard(key)
         for query in needs.queries:
             self.asking[query].discard(key)
             if not self.asking[query]:
@@ -44,6 +41,19 @@ class Interests:
             self._needed_by[need].discard(key)
             if not self._needed_by[need]:
                 del self._needed_by[need]
+
+    def look(self, key: Ref, query: Query, answers: Answers) -> Look:
+        """How soon `key` is to be looked at since there is a new answer to `query`."""
+        needs = self._needs[key]
+        if needs.fresh and query in needs.fresh:
+            return Look.NOW
+        if (steady := needs.steady.get(query)) is None:
+            return Look.NEWS
+        if (answer := answers.one(key, query)) and len(answer.rows) == 1:
+            labels, value = answer.rows[0]
+            if steady.low <= value <= steady.high and labels.get("version") == steady.version:
+                return Look.NONE
+        return max(each.look(partial(answers.one, key)) for each in steady.judges)
 
     def in_change(self, ref: Ref, *versions: Manifest | None) -> set[Ref]:
         """Keys that need to see an object which has, or had, these versions."""

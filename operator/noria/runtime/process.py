@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from noria.api import RESOURCES
-from noria.plan.contract import Controller, Manifest, Ref, Settings
+from noria.plan.contract import Controller, Look, Manifest, Query, Ref, Settings
 from noria.plan.controllers import CONTROLLERS
 from noria.runtime import informer, metrics, probes, watches
 from noria.runtime.answers import Answers
@@ -61,7 +61,7 @@ class Operator:
             answers,
             self._look_at,
             settings.evaluation_seconds,
-            waiting=lambda: self.reconciler.interests.waiting,
+            self._look,
         )
         self.reconciler = Reconciler(
             controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC), answers, self.poller.news
@@ -153,16 +153,16 @@ class Operator:
         for key in self.reconciler.concerned(ref, old, new):
             self.queue.add(key)
 
-    def _look_at(self, key: Ref) -> None:
-        """After an answer of Prometheus. An object that cannot be judged here is looked at, and fails there by itself."""
-        if self.store.get(key) is None:
-            return
+    def _look(self, key: Ref, query: Query) -> Look:
+        """How soon after an answer. An object that cannot be judged here is looked at, and fails there by itself."""
         try:
-            unmoved = self.reconciler.unmoved(key)
+            return self.reconciler.interests.look(key, query, self.reconciler.answers)
         except Exception:
             log.exception("%s %s/%s cannot be judged by the newest answers", *key)
-            unmoved = False
-        if not unmoved:
+            return Look.NOW
+
+    def _look_at(self, key: Ref) -> None:
+        if self.store.get(key) is not None:
             self.queue.add(key)
 
     def _look_at_all(self, kind: str) -> None:

@@ -5,26 +5,27 @@ has slots of its own, so that nobody else waits for it.
 """
 
 import asyncio
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
 
-from noria.plan.contract import Answer, Query, Ref
+from noria.plan.contract import Answer, Look, Query, Ref
 from noria.runtime.answers import Answers, Named, read, split
 from noria.runtime.metrics import PROMETHEUS_QUERIES, PROMETHEUS_UP
+from noria.runtime.queue import Queue
 
 log = logging.getLogger(__name__)
-AT_A_STRETCH = 5
-"""Keys that are told before others get their turn."""
+AT_A_STRETCH = 50
+"""Keys that are judged before others get their turn."""
 SETTLE_SECONDS = 0.2
-"""For so long at most an answer that is there waits for those of the same round, so that a key is told once of them all."""
+"""For so long at most news wait for the other answers of the round, so that a key is told once of them all."""
 
 Asking = Mapping[Query, set[Ref]]
 
@@ -42,12 +43,6 @@ SHARED = Limits(at_once=8, seconds=10, most_bytes=math.inf)
 OWN = Limits(at_once=4, seconds=5, most_bytes=2**20)
 
 
-class _Document(BaseModel):
-    status: Literal["success", "error"]
-    error: str = ""
-    data: Any = None
-
-
 class TooLong(Exception): ...
 
 
@@ -61,16 +56,14 @@ class Poller:
         answers: Answers,
         changed: Callable[[Ref], None],
         seconds: float,
-        *,
-        waiting: Callable[[], AbstractSet[Ref]] = frozenset,
+        look: Callable[[Ref, Query], Look] = lambda key, query: Look.NEWS,
     ) -> None:
-        """`changed` hears of each key whose answer differs from the one before, and of those `waiting` at each answer;
-        it raises nothing."""
+        """`changed` hears of keys that are to be looked at, as soon as `look` says of a new answer. Neither raises anything."""
         self._url, self._asking, self._answers, self._changed = url.rstrip("/"), asking, answers, changed
-        self._seconds, self._waiting = seconds, waiting
-        self._slots = {limits: asyncio.Semaphore(limits.at_once) for limits in (SHARED, OWN)}
+        self._seconds, self._look = seconds, look
+        self._turns = {limits: Queue[Query](self._namespace) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
-        self._concerned: dict[Ref, float] = {}
+        self._concerned: dict[Ref, None] = {}
         self._woken, self._answered_one, self._answered_all = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._all = True
         self._up: bool | None = None
@@ -89,6 +82,9 @@ class Poller:
         clock, due = asyncio.get_running_loop().time, 0.0
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tell())
+            for limits, turns in self._turns.items():
+                for _ in range(limits.at_once):
+                    tasks.create_task(turns.work(partial(self._ask, session)))
             while True:
                 self._woken.clear()
                 all_of_them, self._all = self._all or clock() >= due, False
@@ -97,48 +93,52 @@ class Poller:
                 for query in self._asking().keys() - self._under_way:
                     if all_of_them or query not in self._answers:
                         self._under_way.add(query)
-                        tasks.create_task(self._ask(session, query))
+                        self._turns[_limits(query)].add(query)
                         self._answered_all.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), max(0.0, due - clock()))
 
     async def _ask(self, session: aiohttp.ClientSession, query: Query) -> None:
-        """Asks, holds the answer, and notes the keys that are to be looked at."""
-        limits = SHARED if query.label else OWN
-        async with self._slots[limits]:
-            answers = await self._answer(session, query, limits)
+        """Asks, holds the answer, and tells of the keys that are to be looked at now; others it notes."""
+        moved = self._answers.take(query, await self._answer(session, query, _limits(query)))
         self._under_way.discard(query)
-        moved, waiting = self._answers.take(query, answers), self._waiting()
-        for key in self._asking().get(query, ()):
-            by = math.inf if key in waiting else max(moved.get(None, 0.0), moved.get(key[1:], 0.0))
-            if by:
-                self._concerned[key] = max(by, self._concerned.get(key, 0.0))
+        for number, key in enumerate(tuple(self._asking().get(query, ())), start=1):
+            look = self._look(key, query)
+            if look is Look.NOW:
+                self._changed(key)
+            elif look is Look.NEWS and moved(key):
+                self._concerned[key] = None
+            if number % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
         self._answered_one.set()
         if not any(each.label for each in self._under_way):
             self._answered_all.set()
 
     async def _tell(self) -> None:
-        """Tells of keys one after the other, first of those that moved most; of one that several answers concern, once."""
+        """Tells of keys that there are news of; of one that several answers concern, once."""
         while True:
             await self._answered_one.wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._answered_all.wait(), SETTLE_SECONDS)
             self._answered_one.clear()
             concerned, self._concerned = self._concerned, {}
-            for number, key in enumerate(sorted(concerned, key=concerned.__getitem__, reverse=True), start=1):
+            for key in concerned:
                 self._changed(key)
-                if number % AT_A_STRETCH == 0:
-                    await asyncio.sleep(0)
+
+    def _namespace(self, query: Query) -> str:
+        """Whose query it is: namespaces take turns. Those of a query that serves all count as one."""
+        asking = self._asking().get(query, set())
+        return "" if query.label else next((key.namespace or "" for key in asking), "")
 
     async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> dict[Named, Answer]:
         at = datetime.now(UTC)
         try:
-            document = _Document.model_validate_json(await self._sent(session, query, limits))
+            document = _document(await self._sent(session, query, limits))
         except TooLong:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = f"the answer is longer than {OWN.most_bytes / 2**20:.0f} MiB; aggregate, for example with max()"
             return {None: Answer(error=text, at=at)}
-        except (aiohttp.ClientError, OSError, ValidationError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             PROMETHEUS_QUERIES.labels("failed").inc()
             if isinstance(error, TimeoutError) and limits is OWN:
                 text = f"Prometheus has no answer within {limits.seconds} s; ask for less, or record a part of it by a rule"
@@ -146,13 +146,12 @@ class Poller:
             self._note(False, f"does not answer: {error!r}")
             return {None: Answer(error=f"Prometheus at {self._url} does not answer", at=at)}
         self._note(True, "answers")
-        if document.status == "error":
+        if document["status"] == "error":
             PROMETHEUS_QUERIES.labels("refused").inc()
-            return {
-                None: Answer(error=f"Prometheus refuses the query: {document.error or 'it does not say why'}", at=at)
-            }
+            why = document.get("error") or "it does not say why"
+            return {None: Answer(error=f"Prometheus refuses the query: {why}", at=at)}
         try:
-            answers = split(query, read(document.data), at)
+            answers = split(query, read(document.get("data")), at)
         except ValueError:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = "Prometheus answers with what is no instant vector; write an expression that gives numbers"
@@ -177,3 +176,18 @@ class Poller:
         if up != self._up:
             log.log(logging.INFO if up else logging.WARNING, "Prometheus at %s %s", self._url, message)
         self._up = up
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """What every answer of Prometheus's API is; ValueError for anything else."""
+    try:
+        document = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
+        raise ValueError("it does not speak as Prometheus")
+    return document
+
+
+def _limits(query: Query) -> Limits:
+    return SHARED if query.label else OWN

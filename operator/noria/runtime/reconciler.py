@@ -43,14 +43,12 @@ class Reconciler:
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
         self.interests, self.answers = Interests(), answers or Answers()
-        self._judged: dict[Ref, tuple[Manifest, Resource]] = {}
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
         live = self.store.get(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self.interests.forget(key)
-            self._judged.pop(key, None)
             return None
         controller = self.controllers[key.kind]
         try:
@@ -81,29 +79,6 @@ class Reconciler:
         if problem:
             raise problem
         return plan.requeue_after
-
-    def unmoved(self, key: Ref) -> bool:
-        """Whether the newest answers of Prometheus change nothing for an object; of what cannot be read, never."""
-        live = self.store.get(key)
-        controller = self.controllers[key.kind]
-        if live is None or "status" not in live:
-            return False
-        before, resource = self._judged.get(key, (None, None))
-        if before is not live or resource is None:
-            try:
-                resource = controller.resource.model_validate(live)
-            except ValidationError:
-                return False
-            self._judged[key] = live, resource  # to read it takes longer than to judge it
-        needs = controller.needs(resource, self.settings)
-        observed = Observed(
-            settings=self.settings,
-            now=self.now(),
-            related={each: self.store.select(each) for each in needs.selectors},
-            answers=self.answers.of(key, needs.queries),
-            absent=frozenset(self.store.absent),
-        )
-        return controller.unmoved(resource, observed)
 
     def concerned(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> set[Ref]:
         """Keys whose plan may turn out otherwise since an object changed from `old` to `new`."""

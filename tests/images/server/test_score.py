@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from server.score import answers as asking
 from server.score.answers import Answers
-from server.score.held_out import digest
+from server.score.held_out import digest, read
 from server.score.measures import BY_CLASS, by_class, interval, score
+from server.score.request import Candidate, Request, ScoreError
 from server.score.result import LIMIT, message, result
 from sklearn import metrics as sk
 from support import MODELS, digest_of
@@ -140,9 +142,40 @@ def test_bad_data(tmp_path: Path, arrays: Any, error: str) -> None:
     assert error.format(folder=tmp_path / "data") in f"{found['error']}: {found['message']}"
 
 
+def test_data_that_do_not_fit_the_champion_are_the_datas_fault(tmp_path: Path) -> None:
+    names = np.array(["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "other"])
+    np.savez(tmp_path / "test.npz", x=np.zeros((3, 4)), y=np.zeros(3), columns=names)
+    found = scored(tmp_path, tmp_path, model("iris"), model("iris"))
+    assert (found["error"], found["whose"]) == ("InvalidData", "data")
+    assert found["message"] == "champion: test.npz: no column 'petal width (cm)', which the model needs"
+    np.savez(tmp_path / "test.npz", x=np.zeros((3, 4)), y=np.zeros(3))
+    found = scored(tmp_path, tmp_path, model("docs"), model("iris"))
+    assert (found["error"], found["whose"]) == ("InvalidData", "challenger"), "they fit the champion"
+
+
 def test_a_model_of_another_kind(tmp_path: Path) -> None:
     found = scored(tmp_path, SITES, model("docs"), model("plain"))
     assert (found["error"], found["message"][:10]) == ("InvalidData", "challenger")
+
+
+class Mad:
+    """A model that loads as it should and then predicts NaN."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.signature, self._predict = runtime.signature, runtime.predict
+
+    def predict(self, inputs: Any) -> dict[str, Any]:
+        found = self._predict(inputs).items()
+        return {name: each * np.nan if each.dtype.kind == "f" else each for name, each in found}
+
+
+def test_a_prediction_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = asking.load
+    monkeypatch.setattr(asking, "load", lambda *given: Mad(loaded(*given)))
+    test = read(Request(test=MODELS / "digits/data", models={}, metrics=("accuracy",)))
+    with pytest.raises(ScoreError, match=r"^challenger: predicts what is no finite number$") as told:
+        asking.ask("challenger", Candidate(MODELS / "digits/job/attempt-1", "", ""), test)
+    assert told.value.code == "UnsupportedModel"
 
 
 def answers(seed: int, samples: int = 200, skill: float = 0.7) -> Answers:

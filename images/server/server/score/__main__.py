@@ -8,7 +8,7 @@ from pathlib import Path
 
 from server.score import held_out
 from server.score.answers import Answers, ask
-from server.score.request import CHALLENGER, CHAMPION, Candidate, Request, ScoreError, read_request
+from server.score.request import CHALLENGER, CHAMPION, DATA, Candidate, Request, ScoreError, read_request
 from server.score.result import message, result
 
 log = logging.getLogger("score")
@@ -46,7 +46,8 @@ def _asked(role: str, candidate: Candidate, test: held_out.HeldOut) -> Answers:
     try:
         return ask(role, candidate, test)
     except ScoreError as error:
-        error.whose = role
+        # Data that do not even fit the champion are not as they should be; if they fit it, it is for the challenger to fit them.
+        error.whose = DATA if role == CHAMPION and error.code == "InvalidData" else role
         raise
 
 

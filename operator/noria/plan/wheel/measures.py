@@ -32,6 +32,10 @@ class Questions(NamedTuple):
     values: tuple[Query, ...]
     samples: Query | None
 
+    def all(self) -> tuple[Query, ...]:
+        """Values and samples together."""
+        return (*self.values, self.samples) if self.samples else self.values
+
 
 def worse_below(measured: Measured) -> bool:
     """Whether small values are the bad ones."""
@@ -100,10 +104,9 @@ PERFORMANCE: Mapping[str, Builder] = {"accuracy": promql.accuracy, "f1": promql.
 def queries(measured: Measured, namespace: str) -> tuple[Query, ...]:
     """All that is asked, for Needs; what cannot be asked is left out here and told by `reading`."""
     try:
-        asked = questions(measured, namespace)
+        return questions(measured, namespace).all()
     except promql.InvalidQuery:
         return ()
-    return (*asked.values, *((asked.samples,) if asked.samples else ()))
 
 
 def reading(measured: Measured, namespace: str, version: str, observed: Observed) -> Reading | None:
@@ -114,10 +117,18 @@ def reading(measured: Measured, namespace: str, version: str, observed: Observed
         return Reading(reason="InvalidQuery", message=str(error))
     if not observed.settings.prometheus_url:
         return Reading(reason="PrometheusMissing", message="the administrator has named no Prometheus (prometheus.url)")
-    answers = [observed.answers.get(each) for each in (*asked.values, *((asked.samples,) if asked.samples else ()))]
-    known = [each for each in answers if each is not None]
-    if len(known) < len(answers):
-        return None
+    return told(measured, asked, version, observed.answers.get)
+
+
+def told(
+    measured: Measured, asked: Questions, version: str, answer: Callable[[Query], Answer | None]
+) -> Reading | None:
+    """What the answers to what it asked say of `version`; None before the first answer to each."""
+    known = []
+    for query in asked.all():
+        if (found := answer(query)) is None:
+            return None
+        known.append(found)
     if failed := next((each.error for each in known if each.error), None):
         return Reading(reason="QueryFailed", message=failed)
     return _read(measured, version, known[: len(asked.values)], known[-1] if asked.samples else None)

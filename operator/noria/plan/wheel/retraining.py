@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from noria.api.cycle import RetrainStatus, SignalStatus, SignalValue, Trigger
+from noria.api.endpoint import Endpoint
 from noria.plan.manifests import moment
 from noria.plan.wheel import challengers
 from noria.plan.wheel.challengers import RECORD_SECONDS, Made
@@ -84,6 +85,14 @@ def trigger(view: View, turn: Turn) -> Trigger | None:
     if not firing or kept is None or kept.state != "Armed" or not _quality_measured(view):
         return None
     return Trigger(reason="Signal", signals=[_value(each) for each in firing])
+
+
+def due(endpoint: Endpoint) -> bool:
+    """Whether a signal is recorded as firing that may set off a training and has not."""
+    retrain, kept = endpoint.spec.retrain, endpoint.status.retrain
+    if retrain is None or kept is None or kept.state != "Armed":
+        return False
+    return any(each.state == "Firing" and each.name in retrain.signals for each in endpoint.status.signals)
 
 
 def firing_now(view: View) -> list[SignalStatus]:

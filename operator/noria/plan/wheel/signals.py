@@ -81,19 +81,19 @@ def _judge(signal: Signal, old: SignalStatus | None, read: Reading, now: datetim
             message = f"it crossed the threshold {CROSSINGS} times within {signal.window_seconds} s; a longer window or forSeconds steadies it"
         else:
             state = _side(signal, old, beyond, now)
-    told = SignalStatus(
+    judged = SignalStatus(
         name=signal.name,
         state=state,
-        value=_rounded(read.value, 3),
+        value=rounded(read.value, 3),
         threshold=signal.threshold,
-        samples=None if read.samples is None else int(_rounded(read.samples, 2) or 0),
+        samples=None if read.samples is None else int(rounded(read.samples, 2) or 0),
         feature=read.feature,
         since=old.since if old and old.state == state else rfc3339(now),
         reason=reason,
         message=message,
         crossings=crossings or None,
     )
-    return _damped(told, old)
+    return _damped(judged, old)
 
 
 def _side(signal: Signal, old: SignalStatus | None, beyond: bool, now: datetime) -> SignalState:
@@ -109,19 +109,22 @@ def _recent(crossings: list[str], signal: Signal, now: datetime) -> list[str]:
     return [each for each in crossings if now - moment(each) < timedelta(seconds=signal.window_seconds)]
 
 
-def _damped(told: SignalStatus, old: SignalStatus | None) -> SignalStatus:
+def _damped(judged: SignalStatus, old: SignalStatus | None) -> SignalStatus:
     """The recorded numbers, while nothing but small movements happened."""
-    if old is None or (told.state, told.reason, told.crossings) != (old.state, old.reason, old.crossings):
-        return told
-    if told.threshold != old.threshold or (told.value is None) != (old.value is None):
-        return told
-    if told.value is not None and old.value is not None:
-        moved = abs(told.value - old.value) >= MOVEMENT * max(told.threshold, abs(old.value))
-        return told if moved else old
-    return old
+    if old is None or (judged.state, judged.reason, judged.crossings) != (old.state, old.reason, old.crossings):
+        return judged
+    return judged if judged.threshold != old.threshold or moved(old, judged.value) else old
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
+def moved(old: SignalStatus, value: float | None) -> bool:
+    """Whether the value is far enough from the recorded one to be written anew."""
+    if value is None or old.value is None:
+        return value is not old.value
+    return abs(value - old.value) >= MOVEMENT * max(old.threshold, abs(old.value))
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """To so many significant digits, as it is recorded."""
     return None if value is None else float(f"{value:.{digits}g}")
 
 
