@@ -1,5 +1,6 @@
 """The API server as everybody but the operator uses it: users, the kubelet, the Job controller, KServe and the gateway."""
 
+import asyncio
 import json
 import ssl
 from pathlib import Path
@@ -38,6 +39,9 @@ class Api:
             method, self._server + path, data=text, headers={"Content-Type": media}
         ) as answer:
             said: Manifest = await answer.json(content_type=None)
+            if answer.status == 429:  # a kind that was just made known, or an API server that just began
+                await asyncio.sleep(0.2)
+                return await self.send(method, path, body, media)
             if answer.status == 404:
                 raise LookupError(path)
             assert answer.status < 300, f"{method} {path}: {said.get('message', said)}"

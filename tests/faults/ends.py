@@ -32,14 +32,14 @@ class End:
     """The objects of a namespace, or of a Workspace and its namespace, as they are now."""
 
     def __init__(self, objects: list[Manifest], events: list[Manifest], namespace: str) -> None:
-        self.objects, self._events = objects, events
+        self.objects, self._events, self._namespace = objects, events, namespace
         self._words = {namespace: "NAMESPACE"}
         for each in objects:
             uid, known = each["metadata"]["uid"], alias(each["kind"], each["metadata"]["name"])
             self._words |= {uid: f"uid of {known}", uid[:8]: f"mark of {known}"}
             self._words.setdefault(each["metadata"]["name"], known)
         longest = sorted(self._words, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest)))
+        self._pattern = re.compile(f"(?<![a-z0-9])(?:{'|'.join(map(re.escape, longest))})(?![a-z0-9])")
 
     @property
     def state(self) -> list[str]:
@@ -50,7 +50,10 @@ class End:
     def events(self) -> Counter[tuple[str, str, str]]:
         """How often which reason was told of whom."""
         told = ((each["involvedObject"], each) for each in self._events)
-        return Counter((of["kind"], alias(of["kind"], of["name"]), each["reason"]) for of, each in told)
+        return Counter(
+            (of["kind"], alias(of["kind"], of["name"].replace(self._namespace, "NAMESPACE")), each["reason"])
+            for of, each in told
+        )
 
     def orphans(self) -> list[str]:
         """Objects of ours whose owner is no more."""
@@ -91,7 +94,7 @@ async def observe(api: Api, namespace: str) -> End:
     return End(objects, about, namespace)
 
 
-def made(passed: Iterable[Passed]) -> Counter[str]:
+def made(passed: Iterable[Passed], namespace: str) -> Counter[str]:
     """What the API server made for the operator, whether or not the operator came to know; Events left out."""
     kinds = {each.plural: each.name for each in KINDS.values()}
     created = [
@@ -101,4 +104,5 @@ def made(passed: Iterable[Passed]) -> Counter[str]:
     ]
     plurals = [each.asked.plural for each in passed if each.answer.status == 201]
     pairs = zip(plurals, created, strict=True)
-    return Counter(alias(kinds[plural], name) for plural, name in pairs if plural not in ("events", "leases"))
+    named = ((kinds[plural], name.replace(namespace, "NAMESPACE")) for plural, name in pairs)
+    return Counter(alias(kind, name) for kind, name in named if kind not in ("Event", "Lease"))

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 
-from .proxy import Act, Answer, Asked, Bend, Forward, Lines, Proxy
+from .proxy import Act, Answer, Asked, Bend, Fault, Forward, Lines, Proxy
 
+Matches = Callable[[Asked], bool]
 REASONS = {
     401: "Unauthorized",
     403: "Forbidden",
@@ -69,6 +71,19 @@ def hung(seconds: float, after: bool = False) -> Act:
     return act
 
 
+class Outage(Fault):
+    """503 to everything for `seconds`, from the `number`-th request that matches on."""
+
+    def __init__(self, matches: Matches, number: int, seconds: float) -> None:
+        super().__init__(matches, answered(503), number=number)
+        self._seconds, self._until = seconds, 0.0
+
+    def due(self, asked: Asked) -> bool:
+        if super().due(asked):
+            self._until = time.monotonic() + self._seconds
+        return time.monotonic() < self._until
+
+
 def _said(status: int, headers: dict[str, str]) -> Answer:
     reason = REASONS[status]
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "reason": reason}
@@ -77,13 +92,13 @@ def _said(status: int, headers: dict[str, str]) -> Answer:
 
 
 def stale() -> Act:
-    """A LIST is answered as the first one that matches was, as by an API server that hangs behind."""
-    old: list[Answer] = []
+    """Each LIST of a kind is answered as the first one was, as by an API server that hangs behind."""
+    old: dict[str, Answer] = {}
 
     async def act(proxy: Proxy, asked: Asked, forward: Forward) -> Answer:
-        if not old:
-            old.append(await forward())
-        return old[0]
+        if asked.plural not in old:
+            old[asked.plural] = await forward()
+        return old[asked.plural]
 
     return act
 
@@ -200,4 +215,10 @@ WRITE_HARMS: dict[str, Act] = {
     "reset after": reset_after,
 }
 KILLS: dict[str, Act] = {"before": killed_before, "after": killed_after}
-Matches = Callable[[Asked], bool]
+READ_HARMS: dict[str, Act] = {
+    "401": answered(401),
+    "429": answered(429, **{"Retry-After": "1"}),
+    "500": answered(500),
+    "503": answered(503),
+    "reset": reset,
+}

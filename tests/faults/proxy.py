@@ -1,5 +1,6 @@
 """Stands between the operator and the API server, records what passes, and does one planned harm at a time to it."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 END_TO_END = ("Authorization", "Content-Type", "Accept", "Accept-Encoding", "User-Agent")
+TOLD = ("Content-Type", "Content-Encoding", "Retry-After")
 LINE_BYTES = 4 << 20
 """An event holds a whole object; etcd takes 1.5 MiB."""
 
@@ -110,6 +112,7 @@ class Proxy:
     told: dict[str, int] = field(default_factory=dict)
     """By plural: the newest resourceVersion that the operator has been told of."""
     url: str = ""
+    _sending: set[asyncio.Future[Answer]] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         trusted = ssl.create_default_context(cafile=str(self.certificate))
@@ -122,7 +125,7 @@ class Proxy:
         served.load_cert_chain(self.certificate, self.key)
         application = web.Application(client_max_size=LINE_BYTES)
         application.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=served)
         await site.start()
@@ -131,6 +134,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         await self._session.close()
 
     def writes(self) -> list[Passed]:
@@ -157,17 +161,23 @@ class Proxy:
 
     def _forwarding(self, request: web.Request, asked: Asked) -> Forward:
         async def forward() -> Answer:
-            async with self._session.request(
-                request.method, self.upstream + request.raw_path, data=asked.body or None, headers=_headers(request)
-            ) as response:
-                kept = {name: response.headers[name] for name in ("Content-Type", "Content-Encoding", "Retry-After") if name in response.headers}  # fmt: skip
-                answer = Answer(response.status, await response.read(), kept)
-            self.passed.append(Passed(asked, answer))
-            if asked.listed and answer.status == 200 and "Content-Encoding" not in answer.headers:
-                self._tell(asked.plural, json.loads(answer.body))
-            return answer
+            # A write that is on its way is done and recorded, whoever still waits for the answer.
+            sending = asyncio.ensure_future(self._forward(request.method, request.raw_path, _headers(request), asked))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+            return await asyncio.shield(sending)
 
         return forward
+
+    async def _forward(self, method: str, path: str, headers: dict[str, str], asked: Asked) -> Answer:
+        sent = self._session.request(method, self.upstream + path, data=asked.body or None, headers=headers)
+        async with sent as response:
+            kept = {name: response.headers[name] for name in TOLD if name in response.headers}
+            answer = Answer(response.status, await response.read(), kept)
+        self.passed.append(Passed(asked, answer))
+        if asked.listed and answer.status == 200 and "Content-Encoding" not in answer.headers:
+            self._tell(asked.plural, json.loads(answer.body))
+        return answer
 
     async def _watch(self, request: web.Request, asked: Asked, bend: Bend | None) -> web.StreamResponse:
         try:

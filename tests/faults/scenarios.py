@@ -2,7 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from noria.api.meta import API_VERSION
 from noria.plan.contract import Manifest
@@ -154,6 +157,10 @@ SCENARIOS = {
         ),
     )
 }
+
+COUNTS = Path(__file__).parent / "counts.yaml"
+WRITES: Mapping[str, int] = {name: each["writes"] for name, each in yaml.safe_load(COUNTS.read_text()).items()}
+"""How many writes each takes, so that each can be harmed."""
 
 
 async def prepared(api: Api, scenario: Scenario, namespace: str) -> None:

@@ -1,6 +1,7 @@
 """Plays a scenario on the real API server: the operator as a process behind the proxy, everybody else by the player."""
 
 import asyncio
+import difflib
 import os
 import re
 import signal
@@ -29,7 +30,6 @@ REPOSITORY = Path(__file__).parents[2]
 FIXED = {"agentImage": "agent:1", "trainerImage": "trainer:1", "servingRuntime": "noria-server", "serverImage": "server:1"}  # fmt: skip
 LOOK_SECONDS = 0.1
 """Between two looks at the operator; kopf gathers changes for as long."""
-DEADLINE_SECONDS = 120.0
 RENEWALS = 2
 """So often the lease is renewed, every 2 s, while nothing else may be written."""
 
@@ -86,6 +86,8 @@ class Play:
     api: Api
     operator: Operator
     metrics: aiohttp.ClientSession
+    deadline: float = 120.0
+    """Seconds within which each stage must come."""
     began: int = 0
     """How many requests had passed when the operator had come to rest for the first time."""
 
@@ -102,7 +104,7 @@ class Play:
 
     async def until(self, check: Callable[[], Awaitable[bool]], player: Player | None = None) -> None:
         """Until it is so; between two looks the operator comes to rest and the player makes a step."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + self.deadline
         player = player or Player(self.api, self.namespace, self.scenario.fate)
         while True:
             await self.rest()
@@ -124,7 +126,7 @@ class Play:
 
     async def quiet(self, renewals: int = RENEWALS) -> None:
         """Until it writes nothing while it renews its lease so often."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + self.deadline
         written, renewed = -1, 0
         while len(self.proxy.writes()) != written or self._renewals() < renewed + renewals:
             if len(self.proxy.writes()) != written:
@@ -135,7 +137,8 @@ class Play:
     async def excuse(self) -> str:
         """What is known when something does not come."""
         end = await observe(self.api, self.namespace)
-        told = yaml.safe_dump([each for each in end.objects if each["apiVersion"].startswith("noria.dev")])
+        ours = [each for each in end.objects if each["apiVersion"].startswith("noria.dev")]
+        told = yaml.safe_dump([{"name": each["metadata"]["name"], "status": each.get("status")} for each in ours])
         writes = "\n".join(f"{each.asked} {each.answer.status}" for each in self.proxy.writes()[-20:])
         ended = f"ended with {self.operator.ends}"
         return f"not in time; {ended}\n{told}\n{writes}\n{self.operator.words()[-3000:]}"
@@ -162,9 +165,15 @@ class Play:
 
 @asynccontextmanager
 async def playing(
-    plane: Any, scenario: Scenario, folder: Path, faults: Iterable[Fault] = (), program: Iterable[str] = ("-m", "noria")
+    plane: Any,
+    scenario: Scenario,
+    folder: Path,
+    faults: Iterable[Fault] = (),
+    early: Iterable[Fault] = (),
+    program: Iterable[str] = ("-m", "noria"),
 ) -> AsyncIterator[Play]:
-    """A namespace of its own, an operator that has come to rest in it, and the harm that awaits it. All goes at the end."""
+    """A namespace of its own, an operator that has come to rest in it, and the harm that awaits it, `early` harm from its
+    first request on. All goes at the end."""
     namespace = f"{scenario.name}-{uuid.uuid4().hex[:8]}"
     certificate, key = plane.folder / "server.crt", plane.folder / "server.key"
     home = "default" if scenario.everywhere else namespace
@@ -182,13 +191,14 @@ async def playing(
         await freed()
         operator = _operator(plane, scenario, folder, proxy.url, home, namespace, program, freed)
         play = Play(scenario, namespace, proxy, api, operator, metrics)
+        proxy.faults = list(early)
         proxy.kill = lambda: operator.signal(signal.SIGKILL)
         running = asyncio.create_task(operator.run())
         try:
-            deadline = time.monotonic() + DEADLINE_SECONDS
+            deadline = time.monotonic() + play.deadline
             while not await play.rest():
                 assert time.monotonic() < deadline and not running.done(), operator.words()[-3000:]
-            play.began, proxy.faults = len(proxy.passed), list(faults)
+            play.began, proxy.faults = len(proxy.passed), [*early, *faults]
             yield play
         finally:
             running.cancel()
@@ -250,4 +260,14 @@ class Outcome:
     async def of(cls, play: Play) -> "Outcome":
         """Play it through."""
         end = await play.through()
-        return cls(end, dict(made(play.proxy.passed)), play.since(), play.proxy.passed[: play.began])
+        return cls(end, dict(made(play.proxy.passed, play.namespace)), play.since(), play.proxy.passed[: play.began])
+
+
+def the_same(disturbed: Outcome, undisturbed: Outcome) -> None:
+    """Fails with the first lines that differ."""
+    differing = difflib.unified_diff(
+        "".join(undisturbed.end.state).splitlines(), "".join(disturbed.end.state).splitlines(), lineterm="", n=8
+    )
+    assert disturbed.end.state == undisturbed.end.state, "\n".join(differing)
+    assert disturbed.made == undisturbed.made, "something was made twice, or not at all"
+    assert not disturbed.end.orphans()

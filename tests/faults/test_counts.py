@@ -3,16 +3,14 @@
 import re
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from .proxy import Passed
-from .scenarios import SCENARIOS
+from .scenarios import COUNTS, SCENARIOS
 
-COUNTS = Path(__file__).parent / "counts.yaml"
 VERSION = re.compile(rb'"resourceVersion":"\d+"')
 
 
@@ -38,7 +36,7 @@ async def test_a_scenario_costs_what_it_cost(name: str, undisturbed: Any, reques
     found = counted(outcome.passed)
     lines = [f"{each.asked} {each.answer.status}" for each in outcome.passed]
     print(f"{name}: {time.monotonic() - began:.1f} s", *lines, sep="\n")
-    known = yaml.safe_load(COUNTS.read_text()) if COUNTS.exists() else {}
+    known = yaml.safe_load(COUNTS.read_text())
     if request.config.getoption("--rewrite"):
         COUNTS.write_text(yaml.safe_dump(known | {name: found}, sort_keys=False))
     assert known.get(name) == found or request.config.getoption("--rewrite"), "if it is meant: --rewrite"
