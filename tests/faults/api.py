@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -11,6 +12,9 @@ import aiohttp
 
 from noria.plan.contract import KINDS, Manifest
 from noria.plan.manifests import MANAGED_BY
+
+PATIENCE_SECONDS = 60
+"""For so long an API server that does not answer is asked again, as every client does."""
 
 
 class Api:
@@ -21,6 +25,8 @@ class Api:
         self._server, self._certificate = server, certificate
         self._headers = {"Authorization": f"Bearer {token}"}
         self.wrote: dict[str, int] = {}
+        self.forgets = False
+        """Whether versions may go back, so that nothing is to be concluded from them."""
 
     async def __aenter__(self) -> Self:
         trusted = ssl.create_default_context(cafile=str(self._certificate))
@@ -34,18 +40,22 @@ class Api:
 
     async def send(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Manifest:
         """The answer. LookupError if there is no such thing; AssertionError with the API server's words for all else."""
-        text = None if body is None else json.dumps(body)
-        async with self._session.request(
-            method, self._server + path, data=text, headers={"Content-Type": media}
-        ) as answer:
-            said: Manifest = await answer.json(content_type=None)
-            if answer.status == 429:  # a kind that was just made known, or an API server that just began
-                await asyncio.sleep(0.2)
-                return await self.send(method, path, body, media)
-            if answer.status == 404:
-                raise LookupError(path)
-            assert answer.status < 300, f"{method} {path}: {said.get('message', said)}"
-            return said
+        text, deadline = None if body is None else json.dumps(body), time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                async with self._session.request(
+                    method, self._server + path, data=text, headers={"Content-Type": media}
+                ) as answer:
+                    status, said = answer.status, await answer.json(content_type=None)
+            except aiohttp.ClientError as error:
+                status, said = 503, {"message": repr(error)}
+            if status not in (429, 500, 503, 504) or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.2)  # an API server that just begins, or is not there at all
+        if status == 404:
+            raise LookupError(path)
+        assert status < 300, f"{method} {path}: {said.get('message', said)}"
+        return dict(said)
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Make it."""
@@ -90,7 +100,7 @@ class Api:
     def _noted(self, manifest: Manifest) -> Manifest:
         kind = KINDS.get(manifest["kind"])
         ours = manifest["metadata"].get("labels", {}).get(MANAGED_BY) == "noria"
-        if kind and (ours or kind.api_version.startswith("noria.dev/")):
+        if kind and not self.forgets and (ours or kind.api_version.startswith("noria.dev/")):
             self.wrote[kind.plural] = int(manifest["metadata"]["resourceVersion"])
         return manifest
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from .scenarios import Scenario, prepared
 
 REPOSITORY = Path(__file__).parents[2]
 FIXED = {"agentImage": "agent:1", "trainerImage": "trainer:1", "servingRuntime": "noria-server", "serverImage": "server:1"}  # fmt: skip
+HOME = "default"
+"""Namespace of the lease."""
 LOOK_SECONDS = 0.1
 """Between two looks at the operator; kopf gathers changes for as long."""
 RENEWALS = 2
@@ -47,10 +50,13 @@ class Operator:
     ends: list[int] = field(default_factory=list)
     """With which codes it ended."""
     process: asyncio.subprocess.Process | None = None
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, one that ended is not begun anew."""
 
     async def run(self) -> None:
         """For ever."""
-        while True:
+        self.wanted.set()
+        while await self.wanted.wait():
             with self.log.open("ab") as log:
                 self.process = await asyncio.create_subprocess_exec(
                     *self.command, env=self.environment, stdout=log, stderr=log
@@ -176,7 +182,6 @@ async def playing(
     first request on. All goes at the end."""
     namespace = f"{scenario.name}-{uuid.uuid4().hex[:8]}"
     certificate, key = plane.folder / "server.crt", plane.folder / "server.key"
-    home = "default" if scenario.everywhere else namespace
     async with (
         Api(plane.server, certificate) as api,
         Proxy(plane.server, certificate, key) as proxy,
@@ -184,12 +189,8 @@ async def playing(
     ):
         await prepared(api, scenario, namespace)
 
-        async def freed() -> None:
-            if lease := await api.get("Lease", home, "noria"):
-                await api.delete(lease)
-
-        await freed()
-        operator = _operator(plane, scenario, folder, proxy.url, home, namespace, program, freed)
+        await freed(api)
+        operator = employed(plane, scenario, folder, proxy.url, namespace, api, program=program)
         play = Play(scenario, namespace, proxy, api, operator, metrics)
         proxy.faults = list(early)
         proxy.kill = lambda: operator.signal(signal.SIGKILL)
@@ -207,30 +208,37 @@ async def playing(
             await cleared(api, namespace)
 
 
-def _operator(
+async def freed(api: Api) -> None:
+    """Nobody holds the lease."""
+    if lease := await api.get("Lease", HOME, "noria"):
+        await api.delete(lease)
+
+
+def employed(
     plane: Any,
     scenario: Scenario,
     folder: Path,
     server: str,
-    home: str,
     namespace: str,
-    program: Iterable[str],
-    freed: Callable[[], Awaitable[None]],
+    api: Api,
+    user: str = "first",
+    program: Iterable[str] = ("-m", "noria"),
 ) -> Operator:
+    """An operator that is yet to run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {} if scenario.everywhere else {"namespaces": [namespace]}
-    settings = folder / "settings.yaml"
+    settings = folder / f"{user}.yaml"
     settings.write_text(yaml.safe_dump(FIXED | dict(scenario.settings) | place))
     environment = os.environ | {
-        "KUBECONFIG": str(plane.kubeconfig("first", server)),
-        "POD_NAME": "noria",
-        "POD_NAMESPACE": home,
+        "KUBECONFIG": str(plane.kubeconfig(user, server)),
+        "POD_NAME": user,
+        "POD_NAMESPACE": HOME,
         "PYTHONPATH": str(REPOSITORY / "operator"),
     }
     command = [sys.executable, *program, "run", f"--config={settings}", f"--port={port}"]
-    return Operator(command, environment, folder / "operator.log", port, freed)
+    return Operator(command, environment, folder / f"{user}.log", port, partial(freed, api))
 
 
 async def cleared(api: Api, namespace: str) -> None:
