@@ -40,22 +40,29 @@ class Api:
 
     async def send(self, method: str, path: str, body: Any = None, media: str = "application/json") -> Manifest:
         """The answer. LookupError if there is no such thing; AssertionError with the API server's words for all else."""
-        text, deadline = None if body is None else json.dumps(body), time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            try:
-                async with self._session.request(
-                    method, self._server + path, data=text, headers={"Content-Type": media}
-                ) as answer:
-                    status, said = answer.status, await answer.json(content_type=None)
-            except aiohttp.ClientError as error:
-                status, said = 503, {"message": repr(error)}
+            status, said = await self.said(method, path, body, media)
             if status not in (429, 500, 503, 504) or time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.2)  # an API server that just begins, or is not there at all
         if status == 404:
             raise LookupError(path)
         assert status < 300, f"{method} {path}: {said.get('message', said)}"
-        return dict(said)
+        return said
+
+    async def said(
+        self, method: str, path: str, body: Any = None, media: str = "application/json"
+    ) -> tuple[int, Manifest]:
+        """The answer as it is; without one 503."""
+        text = None if body is None else json.dumps(body)
+        try:
+            async with self._session.request(
+                method, self._server + path, data=text, headers={"Content-Type": media}
+            ) as answer:
+                return answer.status, await answer.json(content_type=None)
+        except aiohttp.ClientError as error:
+            return 503, {"message": repr(error)}
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Make it."""
