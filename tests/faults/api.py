@@ -30,9 +30,7 @@ class Api:
 
     async def __aenter__(self) -> Self:
         trusted = ssl.create_default_context(cafile=str(self._certificate))
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trusted, force_close=True), headers=self._headers
-        )
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted), headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -116,7 +116,7 @@ class Proxy:
 
     async def __aenter__(self) -> Self:
         trusted = ssl.create_default_context(cafile=str(self.certificate))
-        connector = aiohttp.TCPConnector(limit=0, ssl=trusted, force_close=True)
+        connector = aiohttp.TCPConnector(limit=0, ssl=trusted)
         endless = aiohttp.ClientTimeout(total=None)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=endless, auto_decompress=False, read_bufsize=LINE_BYTES

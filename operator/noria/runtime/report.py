@@ -68,12 +68,13 @@ def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> 
 def broken(resource: Resource, error: Exception, now: datetime) -> Status:
     """The status of an object that Noria itself fails at. Of the error only its kind is told, which every try has in
     common: its words may change, and the log has them."""
-    if finished(resource.status):
-        return resource.status
+    status: Status = resource.status
+    if finished(status):
+        return status
     text = f"Noria failed at this object ({type(error).__name__}) and tries again; the operator's log says where"
-    said = Condition.model_validate(_condition(_concerned(resource, resource.status), "OperatorError", text, now))
-    others = [each for each in resource.status.conditions if each.type != said.type]
-    return resource.status.model_copy(update={"conditions": [said, *others]})
+    said = Condition.model_validate(_condition(_concerned(resource, status), "OperatorError", text, now))
+    others = [each for each in status.conditions if each.type != said.type]
+    return status.model_copy(update={"conditions": [said, *others]})
 
 
 def _concerned(resource: Resource, status: Status) -> str:
