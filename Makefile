@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo demo-loop up down status check format crds dashboards golden test test-fast test-images test-apiserver test-e2e
+.PHONY: help demo demo-loop up down status check format crds dashboards golden test test-fast test-images test-apiserver test-faults test-e2e faults
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -60,6 +60,14 @@ test-fast: check  ## everything that needs no cluster: seconds
 test-apiserver: $(VENV)/.ready  ## a real etcd and API server; the queries in a real Prometheus
 	$(PYTHON) hack/cluster tools
 	$(BIN)/pytest -q tests/apiserver tests/promql
+
+test-faults: $(VENV)/.ready  ## what faults cost and do, on a real etcd and API server: the counts and a sample
+	$(PYTHON) hack/cluster tools
+	$(BIN)/pytest -q tests/faults
+
+faults: $(VENV)/.ready  ## every fault at every write of every scenario: hours (docs/faults.md)
+	$(PYTHON) hack/cluster tools
+	$(BIN)/pytest -q tests/faults --every-fault
 
 test-images: $(VENV)/.ready  ## agent, trainer and server, each in its own image
 	$(PYTHON) hack/cluster images

@@ -11,6 +11,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,12 +62,30 @@ class ControlPlane:
     folder: Path
     etcd: str
     server: str
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def kubeconfig(self, user: str) -> Path:
-        """A kubeconfig with the token of `user`."""
-        path = self.folder / f"{user}.kubeconfig"
-        cluster = {"server": self.server, "certificate-authority": str(self.folder / "server.crt")}
+    def launch(self, name: str) -> None:
+        """Start etcd or kube-apiserver, at first or again."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            command = self.commands[name]
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+
+    def kill(self, name: str) -> None:
+        """End it at once."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def wait_until_ready(self) -> None:
+        """Until the API server answers."""
+        kubectl = kubectl_of(self)
+        wait_for(lambda: _alive(self) and kubectl("get", "--raw=/readyz").stdout == "ok", 60)
+
+    def kubeconfig(self, user: str, server: str | None = None) -> Path:
+        """A kubeconfig with the token of `user`; `server` stands between, under the API server's own certificate."""
+        path = self.folder / f"{user}{'-elsewhere' if server else ''}.kubeconfig"
+        cluster = {"server": server or self.server, "certificate-authority": str(self.folder / "server.crt")}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -118,10 +137,10 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+@contextmanager
+def serving(folder: Path) -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver with Noria's definitions; they end with the block."""
     etcd, apiserver, openssl = tool("etcd"), tool("kube-apiserver"), tool("openssl")
-    folder = tmp_path_factory.mktemp("control-plane")
     client, peer, secure = _free_ports(3)
     plane = ControlPlane(folder, f"http://127.0.0.1:{client}", f"https://127.0.0.1:{secure}")
     key, certificate = folder / "server.key", folder / "server.crt"
@@ -150,7 +169,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         advertise_client_urls=plane.etcd,
         listen_peer_urls=f"http://127.0.0.1:{peer}",
     )
-    serving = _flags(
+    api = _flags(
         etcd_servers=plane.etcd,
         bind_address="127.0.0.1",
         secure_port=secure,
@@ -168,24 +187,29 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         audit_log_path=folder / "audit.log",
         watch_cache_sizes="configmaps#0",  # so that a watch of ConfigMaps ends with 410 after a compaction
     )
+    plane.commands = {"etcd": [etcd, *storage], "kube-apiserver": [apiserver, *api]}
     try:
-        for binary, flags in ((etcd, storage), (apiserver, serving)):
-            with (folder / f"{Path(binary).name}.log").open("wb") as log:
-                plane.processes.append(subprocess.Popen([binary, *flags], stdout=log, stderr=log, cwd=folder))
-        kubectl = _kubectl(plane)
-        wait_for(lambda: _alive(plane) and kubectl("get", "--raw=/readyz").stdout == "ok", 60)
+        for name in plane.commands:
+            plane.launch(name)
+        plane.wait_until_ready()
+        kubectl = kubectl_of(plane)
         assert kubectl("apply", "-f", str(REPOSITORY / "crds")).returncode == 0
         established = kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         assert established.returncode == 0, established.stderr
         yield plane
     finally:
-        for process in reversed(plane.processes):
-            process.kill()
-            process.wait()
+        for name in reversed(list(plane.processes)):
+            plane.kill(name)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with serving(tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane
 
 
 def _alive(plane: ControlPlane) -> bool:
-    for process in plane.processes:
+    for process in plane.processes.values():
         assert process.poll() is None, f"{process.args!r} ended; its log is in {plane.folder}"
     return True
 
@@ -193,7 +217,8 @@ def _alive(plane: ControlPlane) -> bool:
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def _kubectl(plane: ControlPlane) -> Kubectl:
+def kubectl_of(plane: ControlPlane) -> Kubectl:
+    """kubectl as admin."""
     binary, config = tool("kubectl"), str(plane.kubeconfig("admin"))
 
     def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -226,7 +251,7 @@ def helm() -> str:
 
 @pytest.fixture(scope="session")
 def kubectl(control_plane: ControlPlane) -> Kubectl:
-    return _kubectl(control_plane)
+    return kubectl_of(control_plane)
 
 
 @pytest.fixture

@@ -55,3 +55,17 @@ def test_new_words_of_a_refusal_are_told() -> None:
 def test_what_has_ended_stays_so(status: str) -> None:
     ended = {"type": "Succeeded", "status": status, "reason": "X", "message": "", "lastTransitionTime": "x"}
     assert told(job(ended), failed(1)).status.conditions[0].reason == "X"
+
+
+def test_a_failure_of_noria_itself_is_told_in_words_that_do_not_change() -> None:
+    first = report.broken(job(), KeyError("at 0x7f01"), NOW)
+    (condition,) = first.conditions
+    assert (condition.type, condition.status, condition.reason) == ("Succeeded", "Unknown", "OperatorError")
+    assert "KeyError" in condition.message
+    again = report.broken(job(*first.manifest()["conditions"]), KeyError("at 0x7f02"), NOW)
+    assert again.manifest() == first.manifest()
+
+
+def test_what_has_ended_is_not_told_to_have_failed_afterwards() -> None:
+    ended = {"type": "Succeeded", "status": "True", "reason": "Completed", "message": "", "lastTransitionTime": "x"}
+    assert report.broken(job(ended), KeyError("a"), NOW).conditions[0].reason == "Completed"

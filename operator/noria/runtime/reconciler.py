@@ -56,6 +56,18 @@ class Reconciler:
         except ValidationError as error:
             await self._write_status(live, report.invalid(controller.resource, live, error, self.now()))
             return None
+        try:
+            return await self._bring(controller, resource, live)
+        except ApiError:
+            raise
+        except Exception as error:
+            seen = self.store.get(key) or live
+            broken = report.broken(controller.resource.model_validate(seen), error, self.now())
+            await self._write_status(seen, broken.manifest())
+            raise
+
+    async def _bring(self, controller: Controller[Any], resource: Resource, live: Manifest) -> float | None:
+        """Carry out what is planned for one object; seconds until it wants to be looked at again."""
         plan = await self._plan(controller, resource)
         problem: ApiError | None = None
         try:

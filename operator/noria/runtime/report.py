@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from noria.api.meta import API_VERSION, Condition, Resource
+from noria.api.meta import API_VERSION, Condition, Resource, Status
 from noria.plan.conditions import find, finished
 from noria.plan.contract import Event, Manifest, Plan
 from noria.plan.manifests import rfc3339
@@ -50,7 +50,7 @@ def invalid(resource: type[Resource], live: Manifest, error: ValidationError, no
 def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> Plan:
     """`plan` where a condition tells why it could not be carried out; an Event tells it once."""
     message = f"{problem.object}: {problem.message}"
-    type = _concerned(resource, plan)
+    type = _concerned(resource, plan.status)
     before = find(resource.status.conditions, type)
     news = not before or before.reason != problem.reason
     # A failing webhook's words hold ports and times; if each were news, each would ask for another look at once.
@@ -65,9 +65,21 @@ def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> 
     return replace(plan, status=status, events=(*plan.events, *told), delete_self=False, requeue_after=None)
 
 
-def _concerned(resource: Resource, plan: Plan) -> str:
+def broken(resource: Resource, error: Exception, now: datetime) -> Status:
+    """The status of an object that Noria itself fails at. Of the error only its kind is told, which every try has in
+    common: its words may change, and the log has them."""
+    status: Status = resource.status
+    if finished(status):
+        return status
+    text = f"Noria failed at this object ({type(error).__name__}) and tries again; the operator's log says where"
+    said = Condition.model_validate(_condition(_concerned(resource, status), "OperatorError", text, now))
+    others = [each for each in status.conditions if each.type != said.type]
+    return status.model_copy(update={"conditions": [said, *others]})
+
+
+def _concerned(resource: Resource, status: Status) -> str:
     """Type of the condition that tells it: what works as it is goes on being called so."""
-    summary = find(plan.status.conditions, resource.summary)
+    summary = find(status.conditions, resource.summary)
     return resource.progress if resource.progress and summary and summary.status == "True" else resource.summary
 
 

@@ -1,0 +1,108 @@
+"""What a scenario came to, in words that two runs of it share: without uids, versions, moments and the hashes over them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from noria.plan.contract import KINDS, Manifest
+from noria.plan.manifests import MANAGED_BY, OWNER_UID
+
+from .api import Api
+from .proxy import Passed
+
+FOREIGN = ("PrometheusRule", "PodMonitor", "Lease", "Event", "Namespace")
+DROPPED = (
+    "uid",
+    "resourceVersion",
+    "managedFields",
+    "creationTimestamp",
+    "generation",
+    "observedGeneration",
+    "noria.dev/applied",
+)
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+MARK = re.compile(r"-(?:[0-9a-f]{8}|[0-9a-f]{5})(?=-|$)")
+"""Hash over a uid, at the end of the name of a step's child or of an InferenceService; a pod's index may follow."""
+
+
+class End:
+    """The objects of a namespace, or of a Workspace and its namespace, as they are now."""
+
+    def __init__(self, objects: list[Manifest], events: list[Manifest], namespace: str) -> None:
+        self.objects, self._events, self._namespace = objects, events, namespace
+        self._words = {namespace: "NAMESPACE"}
+        for each in objects:
+            uid, known = each["metadata"]["uid"], alias(each["kind"], each["metadata"]["name"])
+            self._words |= {uid: f"uid of {known}", uid[:8]: f"mark of {known}"}
+            self._words.setdefault(each["metadata"]["name"], known)
+        longest = sorted(self._words, key=len, reverse=True)
+        self._pattern = re.compile(f"(?<![a-z0-9])(?:{'|'.join(map(re.escape, longest))})(?![a-z0-9])")
+
+    @property
+    def state(self) -> list[str]:
+        """Every object but Events."""
+        return sorted(yaml.safe_dump(self._timeless(each)) for each in self.objects)
+
+    @property
+    def events(self) -> Counter[tuple[str, str, str]]:
+        """How often which reason was told of whom."""
+        told = ((each["involvedObject"], each) for each in self._events)
+        return Counter(
+            (of["kind"], alias(of["kind"], of["name"].replace(self._namespace, "NAMESPACE")), each["reason"])
+            for of, each in told
+        )
+
+    def orphans(self) -> list[str]:
+        """Objects of ours whose owner is no more."""
+        alive = {each["metadata"]["uid"] for each in self.objects}
+        ours = [each for each in self.objects if OWNER_UID in each["metadata"].get("labels", {})]
+        return [
+            f"{each['kind']} {each['metadata']['name']}"
+            for each in ours
+            if each["metadata"]["labels"][OWNER_UID] not in alive
+        ]
+
+    def _timeless(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._timeless(each) for each in value]
+        if isinstance(value, dict):
+            return {self._timeless(key): self._timeless(each) for key, each in value.items() if key not in DROPPED}
+        if isinstance(value, str):
+            return self._pattern.sub(lambda found: self._words[found[0]], MOMENT.sub("a moment", value))
+        return value
+
+
+def alias(kind: str, name: str) -> str:
+    """The name without a hash over a uid."""
+    return f"{kind}/{MARK.sub('', name)}" if kind in ("Job", "Pod", "TrainingJob", "InferenceService") else f"{kind}/{name}"  # fmt: skip
+
+
+async def observe(api: Api, namespace: str) -> End:
+    """All that is there, ours or not."""
+    objects = [
+        each for kind in KINDS if kind not in FOREIGN and KINDS[kind].namespaced for each in await api.list(kind, namespace)
+    ]  # fmt: skip
+    for kind in ("Namespace", "Workspace"):
+        found = await api.get(kind, None, namespace)
+        if found and (kind == "Workspace" or MANAGED_BY in found["metadata"].get("labels", {})):
+            objects.append(found)
+    events = [*await api.list("Event", namespace), *await api.list("Event", "default")]
+    about = [each for each in events if namespace in (each["involvedObject"].get("namespace"), each["involvedObject"]["name"])]  # fmt: skip
+    return End(objects, about, namespace)
+
+
+def made(passed: Iterable[Passed], namespace: str) -> Counter[str]:
+    """What the API server made for the operator, whether or not the operator came to know; Events left out."""
+    kinds = {each.plural: each.name for each in KINDS.values()}
+    created = [
+        yaml.safe_load(each.answer.body)["metadata"]["name"] if each.asked.method == "POST" else each.asked.name
+        for each in passed
+        if each.answer.status == 201
+    ]
+    plurals = [each.asked.plural for each in passed if each.answer.status == 201]
+    pairs = zip(plurals, created, strict=True)
+    named = ((kinds[plural], name.replace(namespace, "NAMESPACE")) for plural, name in pairs)
+    return Counter(alias(kind, name) for kind, name in named if kind not in ("Event", "Lease"))

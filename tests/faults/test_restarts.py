@@ -1,0 +1,180 @@
+"""The API server, etcd, or the operator goes for a while, or a part of the cluster goes while the operator is away."""
+
+import asyncio
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..apiserver.conftest import REPOSITORY, kubectl_of
+from .harm import killed_after
+from .proxy import Act, Answer, Asked, Fault, Forward, Proxy
+from .scenarios import SCENARIOS, WRITES, prepared
+from .stage import Outcome, Play, cleared, employed, playing, the_same
+
+RESTORED = ["train", "serve", "pipeline"]
+RELISTED_SECONDS = 400
+
+
+def written(asked: Asked) -> bool:
+    return asked.written
+
+
+def after(write: Any) -> Act:
+    """What happens to the control plane between a write and its answer."""
+
+    async def act(proxy: Proxy, asked: Asked, forward: Forward) -> Answer:
+        answer = await forward()
+        await asyncio.to_thread(write)
+        return answer
+
+    return act
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("part", ["etcd", "kube-apiserver"])
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_killed_and_begun_anew(name: str, part: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
+    def restart() -> None:
+        plane.kill(part)
+        plane.launch(part)
+        plane.wait_until_ready()
+
+    expected = await undisturbed(name)
+    fault = Fault(written, after(restart), number=WRITES[name] // 2)
+    async with playing(plane, SCENARIOS[name], tmp_path, [fault]) as play:
+        outcome = await Outcome.of(play)
+        assert fault.done
+        assert "Traceback" not in play.operator.words().replace("LeaseLost", ""), play.operator.words()[-3000:]
+    the_same(outcome, expected)
+    assert outcome.end.events == expected.end.events
+
+
+@pytest.mark.sample(0)
+@pytest.mark.parametrize("name", RESTORED)
+async def test_etcd_is_restored_from_a_snapshot(name: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
+    """All versions go back, and what was done since has never been; the operator lives through it."""
+    data, snapshot = plane.folder / "etcd", tmp_path / "snapshot"
+
+    def off_and_on(between: Any) -> None:
+        for part in ("kube-apiserver", "etcd"):
+            plane.kill(part)
+        between()
+        for part in ("etcd", "kube-apiserver"):
+            plane.launch(part)
+        plane.wait_until_ready()
+
+    def restore() -> None:
+        shutil.rmtree(data)
+        shutil.copytree(snapshot, data)
+
+    expected = await undisturbed(name)
+    faults = [
+        Fault(written, after(lambda: off_and_on(lambda: shutil.copytree(data, snapshot))), number=2),
+        Fault(written, after(lambda: off_and_on(restore)), number=WRITES[name] - 1),
+    ]
+    async with playing(plane, SCENARIOS[name], tmp_path, faults) as play:
+        play.deadline = RELISTED_SECONDS
+        play.api.forgets = True
+        outcome = await Outcome.of(play)
+        assert all(each.done for each in faults)
+    differing = set(outcome.end.state) ^ set(expected.end.state)
+    assert not differing and not outcome.end.orphans(), "\n".join(sorted(differing))
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_stopped_leader_writes_nothing_when_it_goes_on(
+    name: str, plane: Any, undisturbed: Any, tmp_path: Path
+) -> None:
+    expected = await undisturbed(name)
+    scenario, certificate = SCENARIOS[name], plane.folder / "server.crt"
+    async with (
+        playing(plane, scenario, tmp_path) as play,
+        Proxy(plane.server, certificate, plane.folder / "server.key") as proxy,
+    ):
+        first, standby = (
+            play.operator,
+            employed(plane, scenario, tmp_path, proxy.url, play.namespace, play.api, "second"),
+        )
+        stopped: list[float] = []
+
+        async def stop(_: Proxy, asked: Asked, forward: Forward) -> Answer:
+            answer = await forward()
+            first.signal(signal.SIGSTOP)
+            stopped.append(time.monotonic())
+            play.operator, play.proxy = standby, proxy
+            return answer
+
+        behind = play.proxy
+        behind.faults = [Fault(written, stop, number=2)]
+        running = asyncio.create_task(standby.run())
+        try:
+            end = await play.through()
+            while time.monotonic() < stopped[0] + 20:
+                await play.quiet()
+            before = len(behind.writes())
+            first.signal(signal.SIGCONT)
+            await until(lambda: bool(first.ends))
+            await play.quiet()
+            assert first.ends == [1], "who lost the lease ends"
+            assert len(behind.writes()) == before
+            assert end.state == expected.end.state and not end.orphans()
+            assert end.events == expected.end.events
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(check: Any, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def away(play: Play) -> None:
+    """The operator is killed behind its second write, and stays away."""
+    play.operator.wanted.clear()
+    play.proxy.faults = [Fault(written, killed_after, number=2)]
+    stage = play.scenario.stages[0]
+    await stage.act(play.api, play.namespace)
+    await until(lambda: bool(play.operator.ends))
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("name", ["train", "resume", "serve", "pipeline"])
+async def test_the_namespace_goes_while_the_operator_is_away(
+    name: str, plane: Any, undisturbed: Any, tmp_path: Path
+) -> None:
+    expected = await undisturbed(name)
+    async with playing(plane, SCENARIOS[name], tmp_path) as play:
+        await away(play)
+        await cleared(play.api, play.namespace)
+        before = len(play.proxy.writes())
+        play.operator.wanted.set()
+        await play.quiet()
+        assert len(play.proxy.writes()) == before
+        await prepared(play.api, play.scenario, play.namespace)
+        end = await play.through()
+    assert end.state == expected.end.state and not end.orphans()
+
+
+@pytest.mark.sample(0)
+async def test_a_definition_goes_while_the_operator_is_away(plane: Any, undisturbed: Any, tmp_path: Path) -> None:
+    """It begins without the definition, and finds it when it comes."""
+    kubectl, definition = kubectl_of(plane), str(REPOSITORY / "crds" / "trainingjobs.yaml")
+    expected = await undisturbed("train")
+    async with playing(plane, SCENARIOS["train"], tmp_path) as play:
+        play.deadline = RELISTED_SECONDS
+        await away(play)
+        assert (await asyncio.to_thread(kubectl, "delete", "-f", definition)).returncode == 0
+        play.operator.wanted.set()
+        await play.quiet()
+        assert (await asyncio.to_thread(kubectl, "apply", "-f", definition)).returncode == 0
+        ready = await asyncio.to_thread(kubectl, "wait", "--for=condition=Established", "-f", definition)
+        assert ready.returncode == 0
+        end = await play.through()
+    assert end.state == expected.end.state and not end.orphans()
