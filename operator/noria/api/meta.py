@@ -20,7 +20,7 @@ class Model(BaseModel):
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
-    def __deepcopy__(self, memo: Any) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Itself, since it is frozen: pydantic copies defaults that hold lists, 500 times for a pipeline of 500 steps."""
         return self
 

@@ -1,7 +1,6 @@
 """The one reconciler of all kinds: observe, plan, apply what differs, delete what is no longer wished, tell."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -17,11 +16,10 @@ from noria.runtime.answers import Answers
 from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, Failed, NotFound, Refused
 from noria.runtime.diff import contains, stamped
 from noria.runtime.interest import Interests
+from noria.runtime.models import Models
 from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
-RECENT = 256
-"""How many objects are kept as their models beside the store."""
 ROUNDS = 3
 """How often a plan may ask for objects to be created before it is put back into the queue."""
 
@@ -43,11 +41,11 @@ class Reconciler:
         answers: Answers | None = None,
         asked: Callable[[], None] = lambda: None,
     ) -> None:
+        self.models = Models()
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
         self.interests, self.answers = Interests(), answers or Answers()
         self._judged: dict[Ref, tuple[Manifest, Resource]] = {}
-        self._planned: OrderedDict[Ref, tuple[Manifest, Resource]] = OrderedDict()
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
@@ -55,11 +53,10 @@ class Reconciler:
         if live is None or "deletionTimestamp" in live["metadata"]:
             self.interests.forget(key)
             self._judged.pop(key, None)
-            self._planned.pop(key, None)
             return None
         controller = self.controllers[key.kind]
         try:
-            resource = self._understood(controller, key, live)
+            resource = self.models.read(controller.resource, live)
         except ValidationError as error:
             await self._write_status(live, report.invalid(controller.resource, live, error, self.now()))
             return None
@@ -86,16 +83,6 @@ class Reconciler:
         if problem:
             raise problem
         return plan.requeue_after
-
-    def _understood(self, controller: Controller[Any], key: Ref, live: Manifest) -> Resource:
-        """The object as its model; of those planned last it is kept, since most plans follow from news of children."""
-        before, resource = self._planned.pop(key, (None, None))
-        if before is not live or resource is None:
-            resource = controller.resource.model_validate(live)
-        self._planned[key] = live, resource
-        if len(self._planned) > RECENT:
-            self._planned.popitem(last=False)
-        return resource
 
     def unmoved(self, key: Ref) -> bool:
         """Whether the newest answers of Prometheus change nothing for an object; of what cannot be read, never."""
