@@ -55,11 +55,24 @@ def test_a_list_replaces_all_even_with_older_versions() -> None:
     store.put(thing("gone", 9))
     told.clear()
     with store.listing("Job") as touched:
-        store.replace("Job", None, touched, [thing("a", 3), thing("new", 2)])
+        store.replace("Job", None, touched, [thing("a", 3, other="words"), thing("new", 2)])
     assert sorted(told) == [("a", True), ("gone", False), ("new", True)]
     assert revision(store) == "3"
     store.put(thing("a", 4))
     assert revision(store) == "4"
+
+
+def test_news_that_no_plan_reads_are_held_and_not_told() -> None:
+    told: list[Ref] = []
+    store = Store(lambda ref, old, new: told.append(ref))
+    counting = {"active": 1, "uncountedTerminatedPods": {}}
+    complete = {"conditions": [{"type": "Complete", "status": "True"}], "completionTime": "now"}
+    for number, status in enumerate(({}, counting, complete, complete | {"succeeded": 1})):
+        store.put(thing(revision=number) | {"status": status})
+    assert told == [AT, AT] and revision(store) == "3"
+    store.put(thing("p", 1, kind="Pod") | {"metadata": thing("p", 1)["metadata"] | {"finalizers": ["f"]}})
+    store.put(thing("p", 2, kind="Pod"))
+    assert told == [AT, AT, Ref("Pod", "n", "p")] and revision(store, Ref("Pod", "n", "p")) == "2"
 
 
 def test_news_during_a_list_are_newer_than_its_answer() -> None:

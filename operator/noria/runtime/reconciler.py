@@ -16,6 +16,7 @@ from noria.runtime.answers import Answers
 from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, Failed, NotFound, Refused
 from noria.runtime.diff import contains, stamped
 from noria.runtime.interest import Interests
+from noria.runtime.models import Models
 from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Reconciler:
         answers: Answers | None = None,
         asked: Callable[[], None] = lambda: None,
     ) -> None:
+        self.models = Models()
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
         self.interests, self.answers = Interests(), answers or Answers()
@@ -52,7 +54,7 @@ class Reconciler:
             return None
         controller = self.controllers[key.kind]
         try:
-            resource = controller.resource.model_validate(live)
+            resource = self.models.read(controller.resource, live)
         except ValidationError as error:
             await self._write_status(live, report.invalid(controller.resource, live, error, self.now()))
             return None

@@ -1,6 +1,6 @@
 """Keeps what the watches and our own writes told, indexed as plans ask for it, so that observing costs no request.
 
-It holds at least what a plan may read: other people's objects never enter, Pods are trimmed, managedFields are dropped.
+It holds at least what a plan may read: other people's objects never enter, Pods and Jobs are trimmed, managedFields are dropped.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ from noria.plan.contract import KINDS, Manifest, Ref, Selector, marks
 from noria.plan.manifests import OWNER_KIND, OWNER_NAME, OWNER_UID
 
 Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
-"""Told of each change with the object before and after; None where there is none."""
+"""Told of each change of what is held with the object before and after; None where there is none."""
 
 _POD = {
     "metadata": {
@@ -26,6 +26,8 @@ _POD = {
     ),
 }  # fmt: skip
 """What a plan may read of a Pod; None: the whole of it."""
+_JOB_STATUS = ("conditions", "completionTime")
+"""What a plan may read of a Job's status: the Job controller counts pods in it, five writes a Job."""
 
 
 def ref_of(manifest: Manifest) -> Ref:
@@ -151,7 +153,7 @@ class Store:
             self._objects[ref.kind][ref] = new
         else:
             self._objects[ref.kind].pop(ref, None)
-        if old or new:
+        if not _alike(old, new):
             self.changed(ref, old, new)
 
     def _index(self, ref: Ref, manifest: Manifest, change: Callable[[set[Ref], Ref], None]) -> None:
@@ -173,9 +175,22 @@ def _revision(manifest: Manifest) -> int:
     return int(manifest["metadata"].get("resourceVersion") or 0)
 
 
+def _alike(old: Manifest | None, new: Manifest | None) -> bool:
+    """Whether nothing but the resourceVersion tells them apart."""
+    return _unversioned(old) == _unversioned(new)
+
+
+def _unversioned(manifest: Manifest | None) -> Manifest | None:
+    return manifest and manifest | {"metadata": manifest["metadata"] | {"resourceVersion": None}}
+
+
 def _trim(manifest: Manifest) -> Manifest:
     manifest = manifest | {"metadata": {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}}
-    return _only(manifest, {"apiVersion": None, "kind": None, **_POD}) if manifest["kind"] == "Pod" else manifest
+    if manifest["kind"] == "Pod":
+        return _only(manifest, {"apiVersion": None, "kind": None, **_POD})
+    if manifest["kind"] == "Job" and "status" in manifest:
+        return manifest | {"status": _only(manifest["status"], dict.fromkeys(_JOB_STATUS))}
+    return manifest
 
 
 def _only(value: Manifest, keep: dict[str, Any]) -> Manifest:

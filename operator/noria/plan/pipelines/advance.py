@@ -92,12 +92,13 @@ def _time_left(turn: Turn) -> float | None:
 def enforce(turn: Turn) -> None:
     """Stops Jobs and TrainingJobs that no record says run, and lets TrainingJobs go on that one says do."""
     running = {each.job for each in turn.records.values() if each.state == "Running"}
+    done = {each.job for each in turn.records.values() if each.state == "Succeeded"}
     for name, live in turn.live.items():
         wanted, suspended = name in running, bool(live["spec"].get("suspend"))
         if live["kind"] == "TrainingJob":
             if finished(TrainingJobStatus.model_validate(live.get("status") or {})) or wanted != suspended:
                 continue
-        elif wanted or suspended or _is_over(live):
+        elif wanted or suspended or name in done or _is_over(live) or outcomes.succeeded(turn.pods.get(name, [])):
             continue
         desired = pinned(live)
         turn.children.append(desired | {"spec": desired["spec"] | {"suspend": not wanted}})

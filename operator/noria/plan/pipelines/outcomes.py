@@ -41,7 +41,8 @@ def of_job(
     pods: Sequence[Manifest],
     now: str,
 ) -> StepStatus:
-    """The record of an attempt that runs, with what its Job says: as it is, Succeeded, or Waiting for the next attempt."""
+    """The record of an attempt that runs, with what its Job says: as it is, Succeeded, or Waiting for the next attempt.
+    The success of its one pod is enough: the Job controller gathers such news for a second before the Job is Complete."""
     if complete := job_condition(live, "Complete"):
         end = live.get("status", {}).get("completionTime") or complete["lastTransitionTime"]
         return _completed(run, step, item, record, live, pods, end, now)
@@ -49,7 +50,8 @@ def of_job(
         return ended(record, now, "Suspended", STOPPED, counted=None)
     failed = job_condition(live, "FailureTarget") or job_condition(live, "Failed")
     if not failed:
-        return record
+        done = succeeded(pods)
+        return _completed(run, step, item, record, live, pods, _finished(done) or now, now) if done else record
     end = failed.get("lastTransitionTime") or now
     if failed.get("reason") == "DeadlineExceeded":
         field, seconds = "timeoutSeconds", step.timeout_seconds
@@ -63,6 +65,16 @@ def of_job(
     if cause is None:
         return ended(record, end, "PodDeleted", f"its pod is gone ({failed.get('message', '')})", counted=False)
     return ended(record, end, cause.reason, cause.message, cause.counted, cause.exit_code)
+
+
+def succeeded(pods: Sequence[Manifest]) -> Manifest | None:
+    """The pod that did it, if one did."""
+    return next((each for each in pods if each.get("status", {}).get("phase") == "Succeeded"), None)
+
+
+def _finished(pod: Manifest) -> str | None:
+    main = causes.terminated(pod, MAIN)
+    return main.get("finishedAt") if main else None
 
 
 def ended(

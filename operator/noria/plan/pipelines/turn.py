@@ -28,8 +28,9 @@ class Turn:
     def __init__(self, run: PipelineRun, observed: Observed, frozen: Frozen) -> None:
         self.run, self.observed, self.frozen = run, observed, frozen
         self.now = rfc3339(observed.now)
-        self.records = {each.name: StepStatus(name=each.name) for each in frozen.steps}
-        self.records |= {each.name: each for each in run.status.steps}
+        self.records = {each.name: each for each in run.status.steps}
+        missing = (each.name for each in frozen.steps if each.name not in self.records)
+        self.records |= {name: StepStatus(name=name) for name in missing}
         self.stopped = run.status.stopped
         self.children: list[Manifest] = []
         self.creates: list[Manifest] = []
