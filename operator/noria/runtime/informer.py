@@ -19,6 +19,11 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 """Events that tell why a Job's pods were refused by quota or admission: nothing else in the cluster says it."""
 
 
+class Rewound(Exception):
+    """etcd was restored from a snapshot. Watches of before would wait for versions that are yet to come again, so a new
+    process begins with what there is."""
+
+
 class Informer:
     """One kind in one namespace or in all. Children are listed and watched by our label; of `whole` kinds everything
     is listed, and another watch (kopf's) tells the changes."""
@@ -49,7 +54,7 @@ class Informer:
         self._wanted.set()
 
     async def run(self) -> None:
-        """List and watch, for ever."""
+        """List and watch, for ever. Raises Rewound."""
         failures = 0
         while True:
             try:
@@ -66,6 +71,7 @@ class Informer:
     async def _list(self) -> str | None:
         """Replaces what the store holds; the resourceVersion to watch from, or None where the kind is not served."""
         self._wanted.clear()
+        known = self._store.newest[self.kind]
         with self._store.listing(self.kind) as touched:
             try:
                 items, since = await self._cluster.list(
@@ -73,6 +79,10 @@ class Informer:
                 )
             except NotFound:
                 items, since = [], ""
+            if since and int(since) < known:
+                raise Rewound(
+                    f"{self.kind} was at version {known} and is at {since}: etcd was restored; beginning anew"
+                )
             self._store.replace(self.kind, self.namespace, touched, items)
         if (self.kind in self._store.absent) == bool(since):
             self._store.absent ^= {self.kind}
