@@ -19,9 +19,9 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 """Events that tell why a Job's pods were refused by quota or admission: nothing else in the cluster says it."""
 
 
-class Rewound(Exception):
-    """etcd was restored from a snapshot. Watches of before would wait for versions that are yet to come again, so a new
-    process begins with what there is."""
+class BeginAnew(Exception):
+    """What only a new process can mend. After a restore of etcd watches wait for versions that are yet to come again; and
+    kopf never watches a kind that was not served when it began."""
 
 
 class Informer:
@@ -54,12 +54,12 @@ class Informer:
         self._wanted.set()
 
     async def run(self) -> None:
-        """List and watch, for ever. Raises Rewound."""
+        """List and watch, for ever. Raises BeginAnew."""
         failures = 0
         while True:
             try:
                 since = await self._list()
-                await (self._wait() if self._whole else self._watch(since))
+                await (self._wait() if self._whole and since else self._watch(since))
                 failures = 0
             except Gone:
                 log.info("the watch of %s is too old; listing anew", self.kind)
@@ -80,11 +80,13 @@ class Informer:
             except NotFound:
                 items, since = [], ""
             if since and int(since) < known:
-                raise Rewound(
+                raise BeginAnew(
                     f"{self.kind} was at version {known} and is at {since}: etcd was restored; beginning anew"
                 )
             self._store.replace(self.kind, self.namespace, touched, items)
         if (self.kind in self._store.absent) == bool(since):
+            if since and self._whole:
+                raise BeginAnew(f"{self.kind} is served now, and was not when this process began; beginning anew")
             self._store.absent ^= {self.kind}
             self._absence_changed(self.kind)
         self.listed_at = time.monotonic()
