@@ -16,7 +16,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("name", "when", "number"), SINGLE, ids=lambda value: str(value))
 async def test_killed_at_a_write(
     name: str, when: str, number: int, plane: Any, undisturbed: Any, tmp_path: Path

@@ -23,7 +23,7 @@ SETTINGS = Settings.model_validate(yaml.safe_load((REPOSITORY / "tests/golden/se
 BASES: dict[str, list[Manifest]] = {}
 for _each in yaml.safe_load_all((Path(__file__).parent / "bases.yaml").read_text()):
     BASES.setdefault(_each["kind"], []).append(_each)
-SAMPLE = 150
+SAMPLE = 60
 
 
 def schema_of(kind: str) -> Manifest:

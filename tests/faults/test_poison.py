@@ -62,6 +62,7 @@ async def test_a_plan_that_raises(plane: Any, tmp_path: Path) -> None:
         assert "ZeroDivisionError" in play.operator.words(), "the log says where"
 
 
+@pytest.mark.sample(0)
 async def test_an_annotation_as_large_as_they_come(plane: Any, tmp_path: Path) -> None:
     async with playing(plane, SCENARIOS["train"], tmp_path) as play:
         large = poison(play.namespace)

@@ -34,7 +34,7 @@ def after(write: Any) -> Act:
     return act
 
 
-@pytest.mark.sample(1)
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("part", ["etcd", "kube-apiserver"])
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_killed_and_begun_anew(name: str, part: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ async def test_killed_and_begun_anew(name: str, part: str, plane: Any, undisturb
     async with playing(plane, SCENARIOS[name], tmp_path, [fault]) as play:
         outcome = await Outcome.of(play)
         assert fault.done
-        assert "Traceback" not in play.operator.words().replace("LeaseLost", ""), play.operator.words()[-3000:]
+        assert play.operator.words().count("Traceback") == len(play.operator.ends), play.operator.words()[-3000:]
     the_same(outcome, expected)
     assert outcome.end.events == expected.end.events
 
@@ -56,7 +56,7 @@ async def test_killed_and_begun_anew(name: str, part: str, plane: Any, undisturb
 @pytest.mark.sample(0)
 @pytest.mark.parametrize("name", RESTORED)
 async def test_etcd_is_restored_from_a_snapshot(name: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
-    """All versions go back, and what was done since has never been; the operator lives through it."""
+    """All versions go back, and what was done since has never been. The operator notices, and begins anew."""
     data, snapshot = plane.folder / "etcd", tmp_path / "snapshot"
 
     def off_and_on(between: Any) -> None:
@@ -85,7 +85,7 @@ async def test_etcd_is_restored_from_a_snapshot(name: str, plane: Any, undisturb
     assert not differing and not outcome.end.orphans(), "\n".join(sorted(differing))
 
 
-@pytest.mark.sample(1)
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_stopped_leader_writes_nothing_when_it_goes_on(
     name: str, plane: Any, undisturbed: Any, tmp_path: Path

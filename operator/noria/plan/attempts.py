@@ -108,6 +108,12 @@ def _time(text: str | None) -> datetime:
     return moment(text or "1970-01-01T00:00:00Z")
 
 
+def known(live: Manifest) -> bool:
+    """Whether a Job, Pod or Service says which attempt's it is: anyone may write labels, and what says nothing is left out."""
+    number = live["metadata"].get("labels", {}).get(training.ATTEMPT, "")
+    return live["kind"] not in ("Job", "Pod", "Service") or number.isdecimal()
+
+
 def number_of(live: Manifest) -> int:
     """The attempt that a Job or Service belongs to."""
     return int(live["metadata"]["labels"][training.ATTEMPT])

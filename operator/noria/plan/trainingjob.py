@@ -28,6 +28,7 @@ def _versions(job: TrainingJob) -> Selector:
 
 def plan(job: TrainingJob, observed: Observed) -> Plan:
     """What should be for one TrainingJob."""
+    observed = replace(observed, children=tuple(filter(attempts.known, observed.children)))
     if finished(job.status):
         return _rest(job, observed)
     left = attempts.time_left(job, observed)

@@ -19,6 +19,11 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 """Events that tell why a Job's pods were refused by quota or admission: nothing else in the cluster says it."""
 
 
+class BeginAnew(Exception):
+    """What only a new process can mend. After a restore of etcd watches wait for versions that are yet to come again; and
+    kopf never watches a kind that was not served when it began."""
+
+
 class Informer:
     """One kind in one namespace or in all. Children are listed and watched by our label; of `whole` kinds everything
     is listed, and another watch (kopf's) tells the changes."""
@@ -49,12 +54,12 @@ class Informer:
         self._wanted.set()
 
     async def run(self) -> None:
-        """List and watch, for ever."""
+        """List and watch, for ever. Raises BeginAnew."""
         failures = 0
         while True:
             try:
                 since = await self._list()
-                await (self._wait() if self._whole else self._watch(since))
+                await (self._wait() if self._whole and since else self._watch(since))
                 failures = 0
             except Gone:
                 log.info("the watch of %s is too old; listing anew", self.kind)
@@ -66,6 +71,7 @@ class Informer:
     async def _list(self) -> str | None:
         """Replaces what the store holds; the resourceVersion to watch from, or None where the kind is not served."""
         self._wanted.clear()
+        known = self._store.newest[self.kind]
         with self._store.listing(self.kind) as touched:
             try:
                 items, since = await self._cluster.list(
@@ -73,8 +79,14 @@ class Informer:
                 )
             except NotFound:
                 items, since = [], ""
+            if since and int(since) < known:
+                raise BeginAnew(
+                    f"{self.kind} was at version {known} and is at {since}: etcd was restored; beginning anew"
+                )
             self._store.replace(self.kind, self.namespace, touched, items)
         if (self.kind in self._store.absent) == bool(since):
+            if since and self._whole:
+                raise BeginAnew(f"{self.kind} is served now, and was not when this process began; beginning anew")
             self._store.absent ^= {self.kind}
             self._absence_changed(self.kind)
         self.listed_at = time.monotonic()

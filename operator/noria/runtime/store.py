@@ -52,6 +52,8 @@ class Store:
         self.changed = changed
         self.absent: set[str] = set()
         """Kinds that the API server does not serve."""
+        self.newest: dict[str, int] = defaultdict(int)
+        """The highest resourceVersion that was told of each kind."""
         self._objects: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
         self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)
         self._owned: dict[str, set[Ref]] = defaultdict(set)
@@ -101,6 +103,7 @@ class Store:
         """Take in an object as a watch or the answer to a write tells it; what is older than what is known is left."""
         ref, revision = ref_of(manifest), _revision(manifest)
         old = self.get(ref)
+        self.newest[ref.kind] = max(self.newest[ref.kind], revision)
         if revision <= max(_revision(old) if old else -1, self._gone[ref.kind].get(ref, -1)):
             return
         self._touch(ref)

@@ -1,0 +1,67 @@
+"""What an informer makes of lists, and when only a new process can go on."""
+
+from typing import Any
+
+import pytest
+
+from noria.plan.contract import Manifest
+from noria.runtime.cluster import NotFound
+from noria.runtime.informer import BeginAnew, Informer
+from noria.runtime.store import Store
+
+
+class Listing:
+    """A cluster that only lists, at one version after the other."""
+
+    def __init__(self, *versions: str) -> None:
+        self.versions = list(versions)
+
+    async def list(self, kind: str, namespace: str | None, **_: Any) -> tuple[list[Manifest], str]:
+        if not (version := self.versions.pop(0)):
+            raise NotFound(404, "NotFound", "the server could not find the requested resource", kind)
+        return [], version
+
+
+def job(version: str) -> Manifest:
+    return {"kind": "Job", "metadata": {"name": "a", "namespace": "n", "resourceVersion": version}}
+
+
+def informer(store: Store, *versions: str, kind: str = "Job", whole: bool = False) -> Informer:
+    """The API server does not serve the kind where a version is empty."""
+    listing: Any = Listing(*versions)
+    return Informer(listing, store, kind, None, lambda kind: None, whole=whole, relist=0)
+
+
+async def test_versions_that_go_back_end_the_process() -> None:
+    store = Store()
+    jobs = informer(store, "7", "8")
+    await jobs._list()
+    store.put(job("9"))
+    with pytest.raises(BeginAnew, match="Job was at version 9 and is at 8: etcd was restored"):
+        await jobs.run()
+
+
+async def test_a_list_as_new_as_what_is_known_is_taken() -> None:
+    store = Store()
+    store.put(job("9"))
+    assert await informer(store, "9")._list() == "9"
+    assert store.refs("Job") == ()
+
+
+async def test_versions_of_other_kinds_say_nothing() -> None:
+    """Events may lie in an etcd of their own."""
+    store = Store()
+    store.put(job("9") | {"kind": "Event", "involvedObject": {"name": "a"}})
+    assert await informer(store, "8")._list() == "8"
+
+
+async def test_a_kind_of_our_own_that_comes_later_is_watched_by_a_new_process() -> None:
+    with pytest.raises(BeginAnew, match="TrainingJob is served now"):
+        await informer(Store(), "", "", "7", kind="TrainingJob", whole=True).run()
+
+
+async def test_a_kind_of_others_that_comes_later_is_taken_up() -> None:
+    store = Store()
+    services = informer(store, "", "7", kind="InferenceService")
+    assert (await services._list(), store.absent) == (None, {"InferenceService"})
+    assert (await services._list(), store.absent) == ("7", set())
