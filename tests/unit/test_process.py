@@ -1,5 +1,7 @@
 """The process around the reconciler: one object's trouble stops no other, and only what is needed is loaded."""
 
+import asyncio
+import contextlib
 import json
 import logging
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 
 from noria.plan.contract import Look, Query, Ref, Settings
 from noria.runtime.cluster import Conflict, Failed, Fenced, Forbidden, Unreachable
-from noria.runtime.process import Operator
+from noria.runtime.process import Operator, _end
 
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
 KEY = Ref("TrainingJob", "n", "a")
@@ -25,6 +27,9 @@ class Nothing:
 
     def held(self) -> bool:
         return True
+
+    async def holding(self) -> None:
+        pass
 
 
 def operator(**settings: Any) -> Operator:
@@ -59,6 +64,23 @@ async def test_trouble_is_told_and_tried_again_later(
     assert any(each.exc_info for each in caplog.records) is isinstance(error, ZeroDivisionError)
 
 
+async def test_while_the_lease_is_late_nothing_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, looked, renewed = operator(), asyncio.Event(), asyncio.Event()
+
+    async def look(key: Ref) -> float | None:
+        looked.set()
+        return None
+
+    monkeypatch.setattr(one.reconciler, "reconcile", look)
+    monkeypatch.setattr(one.lease, "holding", renewed.wait)
+    handling = asyncio.create_task(one._handle(KEY))
+    await asyncio.sleep(0)
+    assert not looked.is_set()
+    renewed.set()
+    await handling
+    assert looked.is_set() and one.queue.next_due() is None
+
+
 def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +99,21 @@ def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(
     assert one.queue.take() == KEY
     [record] = caplog.records
     assert record.exc_info and "TrainingJob n/a" in record.message
+
+
+async def test_a_worker_that_lost_its_cancellation_ends_all_the_same() -> None:
+    lost = asyncio.Event()
+
+    async def work() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        lost.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(_end([task]), 10)
+    assert lost.is_set() and task.cancelled()
 
 
 async def test_a_plan_may_ask_for_another_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ class Lease:
         self._cluster, self._namespace, self._name, self._identity = cluster, namespace, name, identity
         self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
         self.acquired = asyncio.Event()
+        self._renewed = asyncio.Event()
         self._until = 0.0
         self._seen: tuple[object, ...] = ()
         self._seen_at = 0.0
@@ -37,6 +38,12 @@ class Lease:
     def held(self) -> bool:
         """Whether this process may write now; a process that was suspended for long may not."""
         return time.monotonic() < self._until
+
+    async def holding(self) -> None:
+        """Returns when this process may write."""
+        while not self.held():
+            self._renewed.clear()
+            await self._renewed.wait()
 
     async def run(self) -> None:
         """Take it and renew it; returns when it was held and is lost."""
@@ -50,6 +57,7 @@ class Lease:
                 log.warning("the lease cannot be read or renewed: %s", error or "no answer in time")
             if renewed:
                 self._until = began + self._renew_deadline
+                self._renewed.set()
                 LEADER.set(1)
                 if not self.acquired.is_set():
                     log.info("leading as %s", self._identity)

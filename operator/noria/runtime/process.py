@@ -116,13 +116,12 @@ class Operator:
             if not any(task.cancelled() for task in ended):  # kopf cancels all tasks when a signal ends it
                 raise LeaseLost("the lease could not be renewed in time")
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(tasks)
 
     async def _handle(self, key: Ref) -> None:
-        """One look at one object, whose trouble never stops the others."""
+        """One look at one object, whose trouble never stops the others. While the Lease is late nothing is planned in vain."""
         KEY.set(key)
+        await self.lease.holding()
         began = time.monotonic()
         try:
             after = await self.reconciler.reconcile(key)
@@ -176,6 +175,15 @@ class Operator:
         for each in self.informers:
             if each.kind == kind:
                 each.relist()
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a request whose own time is over at that moment may take the cancellation for it."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
 
 
 async def run(settings: Settings, port: int, alerts_token: Path | None = None) -> None:
