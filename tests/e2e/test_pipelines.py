@@ -7,7 +7,6 @@ import yaml
 
 from .conftest import ROOT, Kubectl, Manifest, condition, says, until
 from .test_retention import on_the_claim
-from .test_serving import SMALL, serving
 
 EXAMPLE = ROOT / "examples/pipeline/digits.yaml"
 REMOVE = """
