@@ -40,9 +40,9 @@ class Load:
 
 
 LOADS = (
-    Load("100 pipelines of 3 steps, 2 begun a second", 100, 1, 3, 2),
-    Load("200 pipelines of 3 steps, begun at once", 200, 1, 3, 0),
+    Load("60 pipelines of 3 steps, one begun a second", 60, 1, 3, 1),
     Load("one pipeline of 500 steps in 10 chains", 1, 10, 50, 0),
+    Load("200 pipelines of 3 steps, begun at once", 200, 1, 3, 0),
 )
 
 
@@ -76,8 +76,7 @@ async def measured(engine: Engine, load: Load, place: Plane, process: Process) -
     await asyncio.to_thread(fall_silent, place)
     events = place.audit()[known:]
     written = figures.writes(events)
-    print(f"    {engine.name} wrote {dict(written['engine'])}", flush=True)
-    return Result(
+    result = Result(
         gaps=figures.gaps(events, engine.step, load.width),
         writes=written["engine"].total() / load.steps,
         jobs_writes=written["jobs"].total() / load.steps,
@@ -87,6 +86,8 @@ async def measured(engine: Engine, load: Load, place: Plane, process: Process) -
         peak=process.peak(),
         load=os.getloadavg()[0],
     )
+    print(f"  {engine.name}, {load.name}: {told([result])}; wrote {dict(written['engine'])}", flush=True)
+    return result
 
 
 async def over(session: aiohttp.ClientSession, engine: Engine) -> set[str]:
@@ -139,7 +140,6 @@ def main(rounds: int) -> int:
         for engine in engines if number % 2 == 0 else reversed(engines):
             for load, result in zip(LOADS, round_of(engine), strict=True):
                 results.setdefault((load.name, engine.name), []).append(result)
-                print(f"  round {number + 1}, {engine.name}, {load.name}: {told([result])}", flush=True)
     for load in LOADS:
         print(load.name)
         for engine in engines:

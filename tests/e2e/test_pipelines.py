@@ -1,5 +1,6 @@
 """A pipeline on the real cluster: data, trainings side by side, the best, compared with the champion, a person's word, served."""
 
+import json
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ import yaml
 
 from .conftest import ROOT, Kubectl, Manifest, condition, says, until
 from .test_retention import on_the_claim
+from .test_serving import ask
 
 EXAMPLE = ROOT / "examples/pipeline/digits.yaml"
 REMOVE = """
@@ -29,10 +31,19 @@ def begin(kubectl: Kubectl, workspace: str, name: str, *rates: str) -> None:
     kubectl.apply({"apiVersion": "noria.dev/v1alpha1", "kind": "PipelineRun", "metadata": metadata, "spec": spec})
 
 
-def approve(kubectl: Kubectl, workspace: str, run: str) -> None:
+def wish(kubectl: Kubectl, workspace: str, kind: str, name: str, annotation: str) -> None:
     user = yaml.safe_load(kubectl.run("auth", "whoami", "-o", "yaml").stdout)["status"]["userInfo"]["username"]
-    wish = [f"noria.dev/by={user}", "noria.dev/approve=ask"]
-    kubectl.run("annotate", "pipelinerun", run, "-n", workspace, *wish)
+    kubectl.run("annotate", kind, name, "-n", workspace, f"noria.dev/by={user}", annotation)
+
+
+def approve(kubectl: Kubectl, workspace: str, run: str) -> None:
+    wish(kubectl, workspace, "pipelinerun", run, "noria.dev/approve=ask")
+
+
+def predict(kubectl: Kubectl, workspace: str, gateway: str) -> tuple[int, Any]:
+    """What the Endpoint answers through the gateway."""
+    url = kubectl.get("modelendpoint", "numerals", workspace)["status"]["url"]
+    return ask(gateway, url.removeprefix("http://"), "/v1/models/numerals:predict", {"instances": [[0.0] * 64]})
 
 
 def steps(kubectl: Kubectl, workspace: str, run: str) -> dict[str, dict[str, Any]]:
@@ -43,9 +54,11 @@ def states(kubectl: Kubectl, workspace: str, run: str) -> dict[str, str]:
     return {name: each["state"] for name, each in steps(kubectl, workspace, run).items()}
 
 
-def test_the_example_from_data_to_traffic(kubectl: Kubectl, workspace: str, images: dict[str, str]) -> None:
-    """Once from nothing; again as it is; with one parameter changed, the operator killed between its steps; and after what
-    the first step made was removed by hand."""
+def test_the_example_from_data_to_traffic(
+    kubectl: Kubectl, workspace: str, gateway: str, images: dict[str, str]
+) -> None:
+    """Once from nothing; again as it is; with one parameter changed, the operator killed between its steps; after what the
+    first step made was removed by hand; and as the retraining of the Endpoint."""
     text = EXAMPLE.read_text().replace("noria.dev/trainer:dev", images["trainer"])
     for manifest in yaml.safe_load_all(text):
         manifest["metadata"]["namespace"] = workspace
@@ -57,6 +70,8 @@ def test_the_example_from_data_to_traffic(kubectl: Kubectl, workspace: str, imag
     approve(kubectl, workspace, "numerals-1")
     says(kubectl, "pipelinerun", "numerals-1", workspace, "Succeeded", "Completed")
     assert kubectl.get("modelendpoint", "numerals", workspace)["status"]["current"]["version"] == "numerals-1"
+    status, answer = predict(kubectl, workspace, gateway)
+    assert status == 200 and len(answer["predictions"]) == 1, answer
     version = kubectl.get("modelversion", "numerals-1", workspace)["spec"]
     assert (version["lineage"]["pipelineRun"], version["lineage"]["step"]) == ("numerals-1", "best")
     counts = [len(made(kubectl, kind, workspace, "numerals-1")) for kind in ("trainingjobs", "jobs")]
@@ -105,6 +120,37 @@ def test_the_example_from_data_to_traffic(kubectl: Kubectl, workspace: str, imag
     assert records["data"]["state"] == "Succeeded"
     assert records["data"]["cache"]["reason"] == "ArtifactChanged"
     assert records["train[1]"]["state"] == "Cached", "the same data came of it"
+
+    endpoint = kubectl.get("modelendpoint", "numerals", workspace)
+    given = [{"name": "learning-rates", "value": ["0.01"]}, {"name": "epochs", "value": 30}]
+    retrain = {"signals": ["errors"], "pipeline": {"name": "numerals", "parameters": given}}
+    watched = {"signals": [{"name": "errors", "type": "ErrorRate", "threshold": 0.5}]}
+    patch = json.dumps({"spec": {"monitoring": watched, "retrain": retrain}})
+    kubectl.run("patch", "modelendpoint", "numerals", "-n", workspace, "--type=merge", "-p", patch)
+    wish(kubectl, workspace, "modelendpoint", "numerals", "noria.dev/retrain=longer")
+    cycles = endpoint["status"]["cycles"]
+
+    def flight() -> str:
+        return str(
+            kubectl.get("modelendpoint", "numerals", workspace)["status"].get("cycle", {}).get("pipelineRun", "")
+        )
+
+    run = until(flight, "the Endpoint starts the pipeline")
+    says(kubectl, "pipelinerun", run, workspace, "Succeeded", "Approval", 300)
+    approve(kubectl, workspace, run)
+    says(kubectl, "pipelinerun", run, workspace, "Succeeded", "Completed")
+    status = until(
+        lambda: (
+            (found := kubectl.get("modelendpoint", "numerals", workspace)["status"])["cycles"] > cycles
+            and not found.get("cycle")
+            and found
+        ),
+        "the cycle is over",
+    )
+    newest = status["history"][0]
+    assert (newest["trigger"]["reason"], newest["outcome"], newest["pipelineRun"]) == ("Manual", "Promoted", run)
+    assert status["current"]["version"] == "numerals-3"
+    assert predict(kubectl, workspace, gateway)[0] == 200
     kubectl.run("delete", "modelendpoint", "numerals", "-n", workspace)
     for number in range(1, 5):
         kubectl.run("delete", "pipelinerun", f"numerals-{number}", "-n", workspace)
