@@ -144,7 +144,7 @@ async def away(play: Play) -> None:
     await until(lambda: bool(play.operator.ends))
 
 
-@pytest.mark.sample(1)
+@pytest.mark.sample(0)
 @pytest.mark.parametrize("name", ["train", "resume", "serve", "pipeline"])
 async def test_the_namespace_goes_while_the_operator_is_away(
     name: str, plane: Any, undisturbed: Any, tmp_path: Path
