@@ -69,8 +69,9 @@ def _last_step(steps: StepLog) -> int | None:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets."""
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """An event that SIGTERM or SIGINT sets, also one that came before and was blocked (images/agent/Dockerfile)."""
+    stopped, numbers = threading.Event(), (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
         signal.signal(number, lambda *_: stopped.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     return stopped

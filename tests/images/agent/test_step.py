@@ -80,6 +80,25 @@ def test_more_than_the_message_holds_is_refused(tmp_path: Path) -> None:
     assert message(tmp_path, **dict.fromkeys(names, "string"))["error"] == "InvalidOutput"
 
 
+def blocks_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+    return bool(int(blocked, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_container_that_ends_before_the_agent_is_up_is_not_waited_for(tmp_path: Path) -> None:
+    told = tell(tmp_path, rows="integer")
+    (tmp_path / "rows").write_text("3")
+    path = Path(agent.__file__ or "").parents[1]
+    command = ["env", "--block-signal=TERM", sys.executable, "-m", "agent", "step"]  # as in its Dockerfile
+    with subprocess.Popen(command, env=os.environ | told | {"PYTHONPATH": str(path)}) as process:
+        while not blocks_sigterm(process.pid):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert json.loads((tmp_path / "message").read_bytes())["outputs"] == {"rows": {"value": 3}}
+
+
 def test_it_waits_for_the_end_of_the_container_and_digests_what_came_from_outside(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text("1")
