@@ -215,6 +215,22 @@ def test_a_run_that_is_being_deleted_wishes_nothing_any_more_however_long_that_t
     assert not wishes.of(Endpoint.model_validate(endpoint()), [other])
 
 
+def test_what_serves_is_not_called_deployed_before_an_older_wish_for_another_version_has_ended() -> None:
+    """Else the step would be done, its wish gone, and the older one would move the Endpoint away from what it had asked for later."""
+    world = waiting(version(2), version(3), endpoint(**serves(2)), another("m-3", EARLIER)).settle()
+    assert world.verdict() == ("Unknown", "Asked") and "step d of PipelineRun other" in world.step("d")["message"]
+    del world.others[-1]
+    assert world.settle().verdict() == ("True", "Completed")
+
+
+def test_a_wish_that_no_newer_one_ends_is_not_waited_for() -> None:
+    """Of a version without a record, or of an Endpoint that follows no wishes, no step is superseded."""
+    others = endpoint(**serves(2)), another("m-3", EARLIER)
+    assert waiting(version(3), *others).settle().verdict() == ("True", "Completed")
+    latest = endpoint("Latest", **serves(2)), another("m-1", EARLIER)
+    assert waiting(version(1), version(2), *latest).settle().verdict() == ("True", "Completed")
+
+
 def test_suspending_leaves_the_wish_and_cancelling_takes_it_back() -> None:
     world = waiting(version(2), endpoint(**serves(1)))
     world.spec = world.spec | {"suspend": True}
