@@ -99,9 +99,8 @@ def _of_run(run: Manifest) -> Iterator[str]:
     gave = any(text.startswith(f"pvc://{ARTIFACT_CLAIM}/{folder}/") for text in _texts(records))
     if _succeeded(status) != "True":  # a rerun of one that failed reads what the copy names, whatever was edited since
         yield from (path for uri in _frozen(status) if (path := _swept(uri)))
-    if not status.get("completionTime"):
-        yield folder
-    elif gave and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records):
+    intact = gave and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records)
+    if intact or not status.get("completionTime"):
         yield folder
 
 
