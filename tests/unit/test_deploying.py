@@ -7,7 +7,7 @@ from runs import World, inline, step
 
 from noria.api import Endpoint, ModelVersion
 from noria.plan.contract import Manifest
-from noria.plan.wheel import serving
+from noria.plan.wheel import serving, wishes
 
 BEGAN, EARLIER, LATER = "2026-11-24T12:00:00Z", "2026-11-24T11:00:00Z", "2026-11-24T12:01:00Z"
 WISH = {"endpoint": "e", "version": "m-2"}
@@ -205,6 +205,30 @@ def another(version: str, began: str, name: str = "other") -> Manifest:
 def test_of_two_runs_the_newer_wins(other: Manifest, superseded: bool) -> None:
     world = waiting(version(1), version(2), endpoint(**serves(1), cycle=cycle(2, stage="Canary")), other).settle()
     assert world.verdict() == (("False", "Superseded") if superseded else ("Unknown", "Asked"))
+
+
+def test_a_run_that_is_being_deleted_wishes_nothing_any_more_however_long_that_takes() -> None:
+    other = another("m-1", LATER)
+    other["metadata"]["deletionTimestamp"] = LATER
+    world = waiting(version(1), version(2), endpoint(**serves(1), cycle=cycle(2, stage="Canary")), other).settle()
+    assert world.verdict() == ("Unknown", "Asked")
+    assert not wishes.of(Endpoint.model_validate(endpoint()), [other])
+
+
+def test_what_serves_is_not_called_deployed_before_an_older_wish_for_another_version_has_ended() -> None:
+    """Else the step would be done, its wish gone, and the older one would move the Endpoint away from what it had asked for later."""
+    world = waiting(version(2), version(3), endpoint(**serves(2)), another("m-3", EARLIER)).settle()
+    assert world.verdict() == ("Unknown", "Asked") and "step d of PipelineRun other" in world.step("d")["message"]
+    del world.others[-1]
+    assert world.settle().verdict() == ("True", "Completed")
+
+
+def test_a_wish_that_no_newer_one_ends_is_not_waited_for() -> None:
+    """Of a version without a record, or of an Endpoint that follows no wishes, no step is superseded."""
+    others = endpoint(**serves(2)), another("m-3", EARLIER)
+    assert waiting(version(3), *others).settle().verdict() == ("True", "Completed")
+    latest = endpoint("Latest", **serves(2)), another("m-1", EARLIER)
+    assert waiting(version(1), version(2), *latest).settle().verdict() == ("True", "Completed")
 
 
 def test_suspending_leaves_the_wish_and_cancelling_takes_it_back() -> None:

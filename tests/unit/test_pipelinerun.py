@@ -201,6 +201,15 @@ def test_a_run_waits_for_its_pipeline_and_component_and_keeps_them_as_they_were(
     assert list(world.succeed("a").active()) == ["b"]
 
 
+def test_a_run_that_is_cancelled_while_it_waits_for_its_pipeline_or_component_ends() -> None:
+    for others in ([], [pipeline({"name": "a", "component": "c"})]):
+        world = World({"pipeline": "p"}, others).settle()
+        assert world.verdict()[0] == "Unknown"
+        world.spec = {"pipeline": "p", "cancel": True}
+        assert world.settle().verdict() == ("False", "Cancelled") and not world.live
+        assert "before there was a " in world.status["conditions"][0]["message"]
+
+
 def test_parameters_are_checked_and_reach_the_steps() -> None:
     takes = step("a") | {"inputs": [{"name": "epochs", "parameter": "epochs"}]}
     others = [pipeline(takes, parameters=[{"name": "epochs", "type": "integer"}])]

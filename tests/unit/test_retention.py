@@ -188,6 +188,16 @@ def test_of_a_run_that_has_ended_what_it_names_is_kept_as_a_whole_where_nothing_
     assert kept([], [], [], [], [run(*steps, completionTime=None)])[-1] == "runs/r-11111111"
 
 
+@pytest.mark.parametrize(("succeeded", "keep"), [("False", ["runs/q-22222222/a/1"]), ("True", [])])
+def test_what_the_copy_of_a_failed_run_reads_is_kept_for_a_rerun(succeeded: str, keep: list[str]) -> None:
+    reads = {"name": "x", "uri": f"{CLAIM}runs/q-22222222/a/1/data"}
+    frozen = Frozen.model_validate({"steps": [{"name": "a", "run": {"image": "i"}, "inputs": [reads]}]})
+    told = run(
+        record("a", state="Failed"), frozen=pack(frozen), conditions=[{"type": "Succeeded", "status": succeeded}]
+    )
+    assert kept([], [], [], [], [told]) == keep
+
+
 @pytest.mark.parametrize(
     ("uri", "keep"),
     [

@@ -225,3 +225,21 @@ def test_who_was_admitted_and_has_not_begun_keeps_its_place() -> None:
     world.write("b", True)
     world.write("a", True)
     assert "frozen" in world.runs["a"]["status"] and "frozen" not in world.runs["b"]["status"]
+
+
+def test_a_run_that_took_a_wish_back_stays_until_its_endpoint_has_seen_that() -> None:
+    """Deleted at once, as failed: 0 asks, it would take nothing back, and the Endpoint would go on to its version."""
+    world = World(1, "Allow", None)
+    world.pipeline["spec"] = {"steps": world.pipeline["spec"]["steps"], "historyLimits": {"failed": 0}}
+    asked = {"name": "d", "state": "Failed", "cause": "Cancelled", "deploy": {"endpoint": "e", "version": "m-2"}}
+    for name, steps in (("a", [asked]), ("b", [])):
+        world.runs[name] = world.object("PipelineRun", name, {"pipeline": "p"})
+        world.runs[name]["status"] = {"completionTime": rfc3339(world.now), "steps": steps}
+    world.look("p")
+    assert world.under_way["p"][1].requeue_after == 60
+    world.write("p", True)
+    assert list(world.runs) == ["a"]
+    world.now += timedelta(seconds=60)
+    world.look("p")
+    world.write("p", True)
+    assert not world.runs

@@ -36,12 +36,14 @@ def plan(pipeline: Pipeline, observed: Observed) -> Plan:
     draft = _schedule(pipeline, observed, mine)
     status = _counted(pipeline, draft.status, mine)
     told = condition(observed, "Ready", draft.holds, draft.reason, draft.message)
-    waits = [(each - observed.now).total_seconds() for each in draft.waits]
+    beyond = [(each.live, each.stays_until) for each in fellows.outlived(pipeline.spec.history_limits, mine)]
+    times = [*draft.waits, *(until for _, until in beyond if until)]
+    waits = [(each - observed.now).total_seconds() for each in times]
     return Plan(
         status=status.model_copy(update={"conditions": [told]}),
         children=tuple(draft.children),
         creates=tuple(draft.creates),
-        deletes=tuple(fellows.outlived(pipeline.spec.history_limits, mine)),
+        deletes=tuple(live for live, until in beyond if until is None or until <= observed.now),
         events=tuple(draft.events),
         requeue_after=min((min(each, LONGEST_WAIT) for each in waits if each > 0), default=None),
     )

@@ -99,11 +99,13 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
         return Plan(status=_with(observed, of, None, "Pending", f"it goes on from {earlier.metadata.name}"))
     live = observed.related.get(_pipeline(run), ())
     if run.spec.pipeline and not live:
+        if run.spec.cancel:
+            return _cancelled(run, observed, f"there was a Pipeline {run.spec.pipeline}")
         text = f"there is no Pipeline {run.spec.pipeline} in this namespace; create it, and the run begins"
         return Plan(status=_with(observed, run.status, None, "PipelineNotFound", text))
     if live and (why := admission.waits(run, live[0])):
         if run.spec.cancel:
-            return _unbegun(run, observed, "Cancelled", "spec.cancel was set before its turn came")
+            return _cancelled(run, observed, "its turn came")
         return Plan(status=_with(observed, run.status, None, admission.QUEUED, why))
     if queued:
         return Plan(status=_with(observed, run.status, None, "Pending", "its turn has come"))
@@ -113,6 +115,8 @@ def _begin(run: PipelineRun, observed: Observed) -> Plan:
     known = (Component.model_validate(each) for each in observed.related.get(_components(run), ()))
     components = {each.metadata.name: each for each in known}
     if missing := sorted({each.component for each in spec.steps if each.component} - components.keys()):
+        if run.spec.cancel:
+            return _cancelled(run, observed, f"there was a Component {_named(missing)}")
         text = f"there is no Component {_named(missing)} in this namespace; create it, and the run begins"
         return Plan(status=_with(observed, run.status, None, "ComponentNotFound", text))
     faults = [*lint.problems(spec, components), *lint.given(spec, run.spec.parameters)]
@@ -152,6 +156,11 @@ def _unbegun(run: PipelineRun, observed: Observed, reason: str, text: str) -> Pl
         events=(event,),
         requeue_after=run.spec.ttl_seconds_after_finished,
     )
+
+
+def _cancelled(run: PipelineRun, observed: Observed, what: str) -> Plan:
+    """The end of a run that waits for what lets it begin: without it no step can run, onExit or not."""
+    return _unbegun(run, observed, "Cancelled", f"spec.cancel was set before {what}")
 
 
 def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:

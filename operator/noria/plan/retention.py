@@ -10,7 +10,7 @@ from noria.plan import causes, oneshot, sweep
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Event, Manifest, Observed, Selector
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, moment, pinned, rfc3339
-from noria.plan.pipelines.frozen import unpack
+from noria.plan.pipelines.frozen import plain
 from noria.plan.pipelines.jobs import RUNS
 from noria.plan.training import JOBS, folder_name
 
@@ -49,7 +49,7 @@ def kept(
     Of a TrainingJob that has not finished or that failed the whole folder, and what an unfinished one reads; of one that
     succeeded and makes no version its completed attempt; the artifact of every version that exists or is served (it
     starts again from its files though its record was deleted); the data that an Endpoint, a Pipeline or a Component names.
-    Of a PipelineRun that has not ended the whole folder, and what its frozen copy names; of every run what it names and
+    Of a PipelineRun that has not ended the whole folder; of one that has not succeeded what its frozen copy names; of every run what it names and
     what its steps have given, which may lie in the folder of an earlier run, or of a training.
     """
     paths = {path for job in jobs for path in _of_job(job)}
@@ -81,7 +81,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _of_job(job: Manifest) -> Iterator[str]:
     folder = f"{JOBS}/{folder_name(job['metadata']['name'], job['metadata']['uid'])}"
     spec, status = job["spec"], job.get("status") or {}
-    succeeded = {each["type"]: each["status"] for each in status.get("conditions", [])}.get("Succeeded")
+    succeeded = _succeeded(status)
     if succeeded != "True":
         yield folder
     elif not (spec.get("output") or {}).get("model"):
@@ -97,16 +97,21 @@ def _of_run(run: Manifest) -> Iterator[str]:
     status = run.get("status") or {}
     records = [each for each in status.get("steps", []) if each["state"] != "Cached"]
     gave = any(text.startswith(f"pvc://{ARTIFACT_CLAIM}/{folder}/") for text in _texts(records))
-    if not status.get("completionTime"):
-        yield folder
+    if _succeeded(status) != "True":  # a rerun of one that failed reads what the copy names, whatever was edited since
         yield from (path for uri in _frozen(status) if (path := _swept(uri)))
-    elif gave and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records):
+    intact = gave and all(each["state"] != "Failed" and each.get("attempt", 1) == 1 for each in records)
+    if intact or not status.get("completionTime"):
         yield folder
+
+
+def _succeeded(status: Manifest) -> str | None:
+    """Status of the condition Succeeded."""
+    return {each["type"]: each["status"] for each in status.get("conditions", [])}.get("Succeeded")
 
 
 def _frozen(status: Manifest) -> Iterator[str]:
     text = status.get("frozen")
-    return _texts(unpack(text).model_dump(mode="json")) if text else iter(())
+    return _texts(plain(text)) if text else iter(())
 
 
 def _swept(uri: str) -> str | None:

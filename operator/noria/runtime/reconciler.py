@@ -135,13 +135,17 @@ class Reconciler:
         for _ in range(ROUNDS):
             if not plan.creates:
                 return plan
+            taken = set[Ref]()
             for manifest in plan.creates:
                 try:
                     self.store.put(await self.cluster.create(manifest))
                 except AlreadyExists:
                     if existing := await self._read(ref_of(manifest)):
                         self.store.put(existing)
+                        taken.add(ref_of(manifest))
             plan = await self._plan(controller, resource)
+            if still := taken & {ref_of(each) for each in plan.creates}:  # to see it there changed nothing
+                raise _name_taken(resource, min(still))
         raise Conflict(
             409, "Contended", "the names that are due are always taken by others", ref_of(plan.creates[0]).name
         )
@@ -153,8 +157,7 @@ class Reconciler:
         # What a Workspace of this name retained is its own again when it is made anew.
         by_name = controller.owned_by_label and live and owner_of(live) == _key(resource)
         if live and not by_name and not _claimed(live, resource.metadata.uid):
-            remedy = f"delete it, or choose another name for this {resource.kind()}"
-            raise NameTaken(409, "NameTaken", f"it exists and was not made for this object; {remedy}", _words(ref))
+            raise _name_taken(resource, ref)
         desired = stamped(desired, live)
         if live is None or not contains(live, desired):
             # Not forced at first: should someone else take the name at this moment, it is a Conflict.
@@ -219,6 +222,11 @@ class Reconciler:
         except NotFound:
             self.store.remove(live)
         return True
+
+
+def _name_taken(resource: Resource, ref: Ref) -> NameTaken:
+    remedy = f"delete it, or choose another name for this {resource.kind()}"
+    return NameTaken(409, "NameTaken", f"it exists and was not made for this object; {remedy}", _words(ref))
 
 
 def _key(resource: Resource) -> Ref:

@@ -102,14 +102,16 @@ def _outcome(turn: Turn, record: StepStatus, asked: Asked) -> Told:
         return Told("Succeeded", None, None, "Promoted")
     # While another cycle is in flight that the wish is to end, the version does not serve for good.
     left_alone = flight is None or (model.track != "Deployed" and flight.challenger != version)
-    if current and current.version == version and left_alone:
-        return Told("Succeeded", None, None, "AlreadyServed")
     known = [
         ModelVersion.model_validate(each)
         for each in related.get(versions(turn.run), ())
         if each["spec"]["model"] == model.name
     ]
     mine = Wish(record.start_time or "", turn.run.metadata.name, record.name, version)
+    if current and current.version == version and left_alone:
+        if older := _older(turn, endpoint, known, mine):
+            return Told("Running", "Asked", f"Endpoint {name} serves it; {older}, and ends when it sees this wish")
+        return Told("Succeeded", None, None, "AlreadyServed")
     if newer := _newer(turn, endpoint, known, mine):
         return Told("Failed", "Superseded", f"Endpoint {name}: {newer}")
     if flight and flight.challenger == version:
@@ -126,11 +128,21 @@ def _last(endpoint: Endpoint, record: StepStatus, version: str) -> Cycle | None:
 
 def _newer(turn: Turn, endpoint: Endpoint, known: Sequence[ModelVersion], mine: Wish) -> Wish | None:
     """A newer wish for another version, as the Endpoint sees it."""
-    if endpoint.spec.model.track != "Deployed":
-        return None
-    standing = wishes.of(endpoint, turn.observed.related.get(_runs(turn.run), ()))
-    others = (each for each in standing if each > mine and each.version != mine.version)
+    others = (each for each in _others(turn, endpoint, mine) if each > mine)
     return next((each for each in others if wanted.may_follow(endpoint, known, each.version)), None)
+
+
+def _older(turn: Turn, endpoint: Endpoint, known: Sequence[ModelVersion], mine: Wish) -> Wish | None:
+    """An older wish for another version, which this one ends: were this one done before, the Endpoint would follow that."""
+    others = (each for each in _others(turn, endpoint, mine) if each < mine)
+    return next(others, None) if wanted.may_follow(endpoint, known, mine.version) else None
+
+
+def _others(turn: Turn, endpoint: Endpoint, mine: Wish) -> Iterable[Wish]:
+    if endpoint.spec.model.track != "Deployed":
+        return ()
+    standing = wishes.of(endpoint, turn.observed.related.get(_runs(turn.run), ()))
+    return (each for each in standing if each.version != mine.version)
 
 
 def _expected(

@@ -1,18 +1,22 @@
 """The runs of one Pipeline as its controller sees them, and which of those that have ended go."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from noria.api.pipeline import Pipeline
 from noria.api.schedule import HistoryLimits
 from noria.plan.contract import Manifest, Selector
+from noria.plan.manifests import moment
 
 SCHEDULED = "noria.dev/scheduled-at"
 """Label of a run that a schedule started: the time, in UTC."""
 STAMP = "%Y%m%dT%H%MZ"
 AT_ONCE = 50
 """Most runs that one plan deletes; the rest follows when these are gone."""
+SEEN = timedelta(seconds=60)
+"""So long after its end a run stays of which a deploy step ended without its version: an Endpoint that is on its way to that
+must read in the run's record that the wish was taken back."""
 
 
 class Fellow(NamedTuple):
@@ -62,6 +66,12 @@ class Fellow(NamedTuple):
         return {*self._status.get("sources", []), self.live["spec"].get("rerunOf", "")}
 
     @property
+    def stays_until(self) -> datetime | None:
+        """Until when an Endpoint may have to read it; None: none has."""
+        wished = any("deploy" in each and each["state"] == "Failed" for each in self._status.get("steps", []))
+        return moment(self.ended) + SEEN if wished and self.ended else None
+
+    @property
     def at(self) -> datetime | None:
         """The time for which the schedule started it."""
         text = (self.live["metadata"].get("labels") or {}).get(SCHEDULED, "")
@@ -90,7 +100,7 @@ def of(pipeline: Pipeline, found: Iterable[Manifest]) -> list[Fellow]:
     return sorted(mine, key=lambda each: (str(each.live["metadata"].get("creationTimestamp", "")), each.name))
 
 
-def outlived(limits: HistoryLimits, fellows: Sequence[Fellow]) -> list[Manifest]:
+def outlived(limits: HistoryLimits, fellows: Sequence[Fellow]) -> list[Fellow]:
     """Runs that have ended and go, the oldest first. Those of another object are neither counted nor deleted, and what a
     run takes from stays until it has ended."""
     needed = {name for each in fellows if not each.ended for name in each.takes_from}
@@ -101,4 +111,4 @@ def outlived(limits: HistoryLimits, fellows: Sequence[Fellow]) -> list[Manifest]
         if limit is not None:
             group = [each.uid for each in ended if each.succeeded is succeeded]
             gone |= set(group[: max(0, len(group) - limit)])
-    return [each.live for each in ended if each.uid in gone and each.name not in needed][:AT_ONCE]
+    return [each for each in ended if each.uid in gone and each.name not in needed][:AT_ONCE]

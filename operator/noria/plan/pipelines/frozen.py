@@ -78,7 +78,12 @@ def pack(frozen: Frozen) -> str:
     return base64.b64encode(zlib.compress(canonical(plain).encode(), 9)).decode()
 
 
+def plain(text: str) -> Any:
+    """The copy that `pack` wrote, as JSON."""
+    return json.loads(zlib.decompress(base64.b64decode(text)))
+
+
 @lru_cache(maxsize=64)
 def unpack(text: str) -> Frozen:
     """The copy that `pack` wrote."""
-    return Frozen.model_validate(json.loads(zlib.decompress(base64.b64decode(text))))
+    return Frozen.model_validate(plain(text))

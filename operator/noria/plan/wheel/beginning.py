@@ -14,7 +14,7 @@ def begin(view: View, turn: Turn) -> Turn:
         trigger = Trigger(reason="Rollback", by=view.action(BY))
         return turn if refused_rollback(view, turn) else _open(view, turn, trigger, view.version(back))
     wanted = view.wanted
-    if isinstance(wanted, ModelVersion) and _is_news(view, turn, wanted):
+    if isinstance(wanted, ModelVersion) and is_news(view, turn, wanted):
         return _open(view, turn, _asked(view, turn, wanted), wanted)
     if view.wish:  # a training would be ended by a wish that its step has not yet seen granted
         return turn
@@ -43,7 +43,7 @@ def refused_rollback(view: View, turn: Turn) -> Refusal | None:
     return None
 
 
-def _is_news(view: View, turn: Turn, wanted: ModelVersion) -> bool:
+def is_news(view: View, turn: Turn, wanted: ModelVersion) -> bool:
     """Whether the wanted version is another than the served one and has not been rejected."""
     name = view.service_name(wanted)
     return name not in turn.rejected and not (turn.current and turn.current.inference_service == name)

@@ -11,12 +11,13 @@ from noria.api.trainingjob import TrainingJob
 from noria.plan.conditions import find, finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import child, digest, moment
+from noria.plan.pipelines import admission
 from noria.plan.wheel import wanted, wishes
 from noria.plan.wheel.view import CYCLE, Refusal, View
 
 RECORD_SECONDS = 60
 """A version that is not seen so long after its training ended was deleted; its record comes a moment after the end."""
-HELD_UP = ("PipelineNotFound", "ComponentNotFound", "Approval", "Suspended")
+HELD_UP = ("PipelineNotFound", "ComponentNotFound", "Approval", "Suspended", admission.QUEUED)
 """Reasons for which a run waits for somebody."""
 
 
@@ -134,6 +135,13 @@ def gone(view: View, made: Made) -> bool:
     return (view.observed.now - made.at).total_seconds() >= RECORD_SECONDS
 
 
+def queued(view: View, cycle: Cycle) -> str | None:
+    """Name of the PipelineRun of a cycle, while it waits for its turn."""
+    found = live(view, cycle)
+    told = _told(found) if found else None
+    return str(found["metadata"]["name"]) if found and told and told.reason == admission.QUEUED else None
+
+
 def words(view: View, cycle: Cycle) -> str:
     """What makes the challenger, in a sentence, and what a run waits for that somebody must give it."""
     found = live(view, cycle) or made_for(view.endpoint, cycle)
@@ -142,6 +150,11 @@ def words(view: View, cycle: Cycle) -> str:
     text = f"{found['kind']} {found['metadata']['name']} " + (
         "trains a challenger" if found["kind"] == "TrainingJob" else "makes a challenger"
     )
-    told = [Condition.model_validate(each) for each in found.get("status", {}).get("conditions", [])]
-    why = find(told, "Succeeded") if found["kind"] == "PipelineRun" else None
+    why = _told(found)
     return f"{text}: {why.message}" if why and why.reason in HELD_UP else text
+
+
+def _told(found: Manifest) -> Condition | None:
+    """How a PipelineRun goes, in its own words."""
+    told = [Condition.model_validate(each) for each in found.get("status", {}).get("conditions", [])]
+    return find(told, "Succeeded") if found["kind"] == "PipelineRun" else None

@@ -11,7 +11,7 @@ from noria.api.cycle import Cycle, Stage
 from noria.api.modelversion import ModelVersion
 from noria.plan.manifests import moment
 from noria.plan.wheel import challengers, stages, wishes
-from noria.plan.wheel.beginning import begin, refused_rollback
+from noria.plan.wheel.beginning import begin, is_news, refused_rollback
 from noria.plan.wheel.course import WITH_TRAFFIC
 from noria.plan.wheel.ending import stop
 from noria.plan.wheel.view import BY, RETRY, ROLLBACK_TO, SUPERSEDED, WITHDRAWN, Refusal, Turn, View
@@ -60,7 +60,9 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
     if cycle.trigger.reason in ("Signal", "Manual"):
         if view.endpoint.spec.retrain is None and cycle.stage == "Training":
             return Refusal(SUPERSEDED, "spec.retrain was removed")
-        return Refusal(SUPERSEDED, "spec.model.version asks for one version") if pinned else None
+        if pinned:
+            return Refusal(SUPERSEDED, "spec.model.version asks for one version")
+        return _overtaken(view, turn, cycle)
     if not isinstance(wanted, ModelVersion):
         return Refusal(SUPERSEDED, wanted.message)
     early = cycle.stage not in WITH_TRAFFIC
@@ -69,6 +71,15 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
     if early and turn.next and turn.next.inference_service != view.service_name(wanted):
         return Refusal(SUPERSEDED, f"{wanted.metadata.name} is to be served otherwise")
     return None
+
+
+def _overtaken(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
+    """A version that is news does not wait for a run that waits for its turn: the run that it comes from may hold the turn
+    until the version serves."""
+    run = challengers.queued(view, cycle) if cycle.stage == "Training" else None
+    if run is None or not isinstance(view.wanted, ModelVersion) or not is_news(view, turn, view.wanted):
+        return None
+    return Refusal(SUPERSEDED, f"{view.wanted.metadata.name} is there, while PipelineRun {run} waits for its turn")
 
 
 def _overruled(view: View, cycle: Cycle) -> Refusal | None:

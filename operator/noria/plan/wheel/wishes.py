@@ -32,11 +32,12 @@ def model_of(version: str) -> str:
 
 
 def of(endpoint: Endpoint, found: Iterable[Manifest]) -> list[Wish]:
-    """The wishes to an Endpoint for versions of its model, the newest first."""
+    """The wishes to an Endpoint for versions of its model, the newest first; a run that is being deleted has none, for its
+    record changes no more."""
     asked = (
         Wish(step["startTime"], run["metadata"]["name"], step["name"], step["deploy"]["version"])
         for run in found
-        if "completionTime" not in run.get("status", {})
+        if "completionTime" not in run.get("status", {}) and "deletionTimestamp" not in run["metadata"]
         for step in _asking(run, endpoint)
         if step["state"] == "Running"
     )

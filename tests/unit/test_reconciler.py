@@ -1,0 +1,75 @@
+"""The reconciler where what it is to create is there already, made by somebody else."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from noria.plan import pipeline
+from noria.plan.contract import Manifest, Ref, Settings
+from noria.plan.pipelines.scheduling import run_name
+from noria.runtime.cluster import AlreadyExists, Cluster
+from noria.runtime.reconciler import NameTaken, Reconciler
+from noria.runtime.store import Store, ref_of
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
+
+
+class Server(Cluster):
+    """Knows some objects; of what is written it keeps statuses and deletions."""
+
+    def __init__(self, *objects: Manifest) -> None:
+        self.objects = {ref_of(each): each for each in objects}
+        self.statuses: list[Manifest] = []
+        self.deleted: list[str] = []
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
+        return self.objects[Ref(kind, namespace, name)]
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        if ref_of(manifest) in self.objects:
+            raise AlreadyExists(409, "AlreadyExists", "it exists", "")
+        return manifest
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        self.statuses.append(manifest["status"])
+        return self.objects[ref_of(manifest)] | {"status": manifest["status"]}
+
+    async def delete(self, manifest: Manifest) -> Manifest:
+        self.deleted.append(manifest["metadata"]["name"])
+        return {"kind": "Status"}
+
+
+def written(kind: str, name: str, spec: Manifest, **status: Any) -> Manifest:
+    metadata = {"name": name, "namespace": "n", "uid": f"uid-{name}", "generation": 1, "resourceVersion": "1"}
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": kind,
+        "metadata": metadata | {"creationTimestamp": "2026-11-24T11:59:30Z"},
+        "spec": spec,
+        "status": status,
+    }
+
+
+def test_a_scheduled_run_whose_name_another_pipelines_run_has_holds_up_neither_the_queue_nor_the_history() -> None:
+    spec = {"steps": [{"name": "a", "run": {"image": "i"}}], "maxConcurrentRuns": 1, "historyLimits": {"failed": 0}}
+    live = written("Pipeline", "p", spec | {"schedule": {"cron": "* * * * *"}})
+    taken = run_name(pipeline.Pipeline.model_validate(live), NOW)
+    server = Server(
+        live,
+        written("PipelineRun", taken, {"pipeline": "another"}),
+        written("PipelineRun", "waits", {"pipeline": "p"}),
+        written("PipelineRun", "old", {"pipeline": "p"}, completionTime="2026-11-24T11:00:00Z"),
+    )
+    store = Store()
+    for each in server.objects.values():
+        store.put(each)
+    reconciler = Reconciler([pipeline.CONTROLLER], server, store, SETTINGS, lambda: NOW)
+    with pytest.raises(NameTaken, match=taken):
+        asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert server.deleted == ["old"]
+    (status,) = server.statuses
+    assert [each["name"] for each in status["admitted"]] == ["waits"]
+    assert status["conditions"][0]["reason"] == "NameTaken"
