@@ -114,7 +114,7 @@ def _graph(what: str, namespace: str | None) -> int:
     from noria.plan.pipelines.frozen import unpack
     from noria.plan.pipelines.picture import mermaid
     from noria.runtime import inspection
-    from noria.runtime.cluster import ApiError
+    from noria.runtime.errors import ApiError
 
     try:
         if namespace:
@@ -148,7 +148,7 @@ async def _lineage(what: str, namespace: str, output: str) -> int:
     from noria.plan.lineage.tree import text
     from noria.plan.named import named
     from noria.runtime import inspection
-    from noria.runtime.cluster import ApiError
+    from noria.runtime.errors import ApiError
 
     try:
         tree = await inspection.lineage(named(what, namespace, ROOTS))
@@ -165,7 +165,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 
 async def _replay(given: argparse.Namespace) -> int:
-    from noria.runtime.cluster import ApiError
+    from noria.runtime.errors import ApiError
     from noria.runtime.history import NoHistory, replayed
 
     happenings = replayed(

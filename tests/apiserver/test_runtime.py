@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from noria.plan.contract import Manifest
-from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, Fenced, Forbidden, Invalid, NotFound
+from noria.runtime.cluster import Cluster
+from noria.runtime.errors import AlreadyExists, Conflict, Fenced, Forbidden, Invalid, NotFound
 from noria.runtime.informer import Informer
 from noria.runtime.store import Store, ref_of
 

@@ -18,8 +18,9 @@ import yaml
 from noria.api.meta import API_VERSION
 from noria.plan.contract import KINDS, Controller, Manifest, Ref, Settings
 from noria.plan.manifests import MANAGED_BY
-from noria.runtime.cluster import AlreadyExists, Cluster, Conflict, NotFound
+from noria.runtime.cluster import Cluster
 from noria.runtime.diff import contains
+from noria.runtime.errors import AlreadyExists, Conflict, NotFound
 from noria.runtime.queue import Queue
 from noria.runtime.reconciler import Reconciler
 from noria.runtime.store import Store, ref_of

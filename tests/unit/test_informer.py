@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from noria.plan.contract import Manifest
-from noria.runtime.cluster import NotFound
+from noria.runtime.errors import NotFound
 from noria.runtime.informer import BeginAnew, Informer
 from noria.runtime.store import Store
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from noria.plan.contract import Look, Query, Ref, Settings
-from noria.runtime.cluster import Conflict, Failed, Fenced, Forbidden, Unreachable
+from noria.runtime.errors import Conflict, Failed, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator, _end
 
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")

@@ -9,7 +9,8 @@ import pytest
 from noria.plan import pipeline
 from noria.plan.contract import Manifest, Ref, Settings
 from noria.plan.pipelines.scheduling import run_name
-from noria.runtime.cluster import AlreadyExists, Cluster
+from noria.runtime.cluster import Cluster
+from noria.runtime.errors import AlreadyExists
 from noria.runtime.reconciler import NameTaken, Reconciler
 from noria.runtime.store import Store, ref_of
 

@@ -8,7 +8,7 @@ import pytest
 from noria.api.trainingjob import TrainingJob
 from noria.plan.contract import Plan
 from noria.runtime import report
-from noria.runtime.cluster import ApiError, Failed, Forbidden
+from noria.runtime.errors import ApiError, Failed, Forbidden
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -5,13 +5,14 @@ import copy
 import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from noria.plan.contract import KINDS, Kind, Manifest
+from noria.runtime.errors import Fenced, Unreachable, error_of
 from noria.runtime.metrics import API_REQUESTS
 
 MANAGER = "noria"
@@ -20,72 +21,6 @@ READ_SECONDS, WRITE_SECONDS = 60, 5
 """A write ends within the time between a leader's renew deadline and the end of its lease, so that none comes late."""
 SILENCE_SECONDS = 90
 """A watch without even a bookmark, which the API server sends every minute, is taken for dead."""
-
-
-class ApiError(Exception):
-    """A request that the API server did not grant."""
-
-    def __init__(self, status: int, reason: str, message: str, object: str) -> None:
-        super().__init__(f"{object}: {message}")
-        self.status, self.reason, self.message, self.object = status, reason, message, object
-
-
-class Unreachable(ApiError):
-    """No answer came."""
-
-
-class Fenced(ApiError):
-    """The request was not sent: this process does not lead."""
-
-
-class Refused(ApiError):
-    """The object is not accepted as it is (400): repeating will not help."""
-
-
-class Forbidden(Refused):
-    """A right is missing, a quota is used up, or admission said no (403)."""
-
-
-class NotFound(Refused):
-    """The object, its namespace or its kind does not exist (404)."""
-
-
-class Invalid(Refused):
-    """A field is wrong (422)."""
-
-
-class Failed(ApiError):
-    """The API server, or a webhook that it asks, could not answer (5xx): repeating may help."""
-
-
-class Conflict(ApiError):
-    """The object changed since it was read, or a field belongs to another manager (409)."""
-
-
-class AlreadyExists(ApiError):
-    """An object of that name exists (409)."""
-
-
-class Gone(ApiError):
-    """The resourceVersion is too old to watch from (410)."""
-
-
-_ERRORS: Mapping[int, type[ApiError]] = {
-    400: Refused,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    410: Gone,
-    422: Invalid,
-}
-
-
-def _error(status: int, body: Mapping[str, Any], object: str) -> ApiError:
-    reason = str(body.get("reason") or "ApiError")
-    error = AlreadyExists if reason == "AlreadyExists" else _ERRORS.get(status, Failed if status >= 500 else ApiError)
-    if "failed to create typed patch object" in str(body.get("message")):
-        error = Invalid  # a list with a key twice, or a field that does not exist, is answered with 500
-    return error(status, reason, str(body.get("message") or f"the API server answered {status}"), object)
 
 
 def _words(kind: Kind, namespace: str | None, name: str, body: Manifest | None) -> str:
@@ -176,7 +111,7 @@ class Cluster:
             async for line in response.content:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    raise _error(event["object"].get("code", 0), event["object"], of.plural)
+                    raise error_of(event["object"].get("code", 0), event["object"], of.plural)
                 yield event["type"], event["object"]
         except TimeoutError:
             return  # silent for so long: nothing happened to a kind without bookmarks, or the connection is lost
@@ -300,7 +235,7 @@ class Cluster:
             status = json.loads(text)
         except ValueError:
             status = {"message": text.decode(errors="replace")[:500]}
-        raise _error(response.status, status if isinstance(status, dict) else {}, label or kind.plural)
+        raise error_of(response.status, status if isinstance(status, dict) else {}, label or kind.plural)
 
     async def _headers(self) -> dict[str, str]:
         headers = copy.copy(self._api.default_headers)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from noria.plan.manifests import MANAGED_BY
-from noria.runtime.cluster import ApiError, Cluster, Gone, NotFound
+from noria.runtime.cluster import Cluster
+from noria.runtime.errors import ApiError, Gone, NotFound
 from noria.runtime.store import Store
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ import asyncio
 from noria.plan.contract import Manifest, Ref
 from noria.plan.lineage.trace import trace
 from noria.plan.lineage.tree import Node
-from noria.runtime.cluster import Cluster, NotFound
+from noria.runtime.cluster import Cluster
+from noria.runtime.errors import NotFound
 
 
 async def manifest(ref: Ref) -> Manifest:

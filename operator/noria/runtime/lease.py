@@ -7,7 +7,8 @@ import time
 from datetime import UTC, datetime
 
 from noria.plan.contract import Manifest
-from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, NotFound
+from noria.runtime.cluster import Cluster
+from noria.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from noria.runtime.metrics import LEADER
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from noria.plan.contract import Controller, Look, Manifest, Query, Ref, Settings
 from noria.plan.controllers import CONTROLLERS
 from noria.runtime import informer, metrics, probes, watches
 from noria.runtime.answers import Answers
-from noria.runtime.cluster import ApiError, Cluster, Conflict, Fenced, Refused
+from noria.runtime.cluster import Cluster
+from noria.runtime.errors import ApiError, Conflict, Fenced, Refused
 from noria.runtime.informer import Informer
 from noria.runtime.lease import Lease
 from noria.runtime.logs import KEY

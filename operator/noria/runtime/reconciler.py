@@ -13,8 +13,9 @@ from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Pl
 from noria.plan.manifests import OWNER_NAME, OWNER_UID
 from noria.runtime import metrics, report
 from noria.runtime.answers import Answers
-from noria.runtime.cluster import AlreadyExists, ApiError, Cluster, Conflict, Failed, NotFound, Refused
+from noria.runtime.cluster import Cluster
 from noria.runtime.diff import contains, stamped
+from noria.runtime.errors import AlreadyExists, ApiError, Conflict, Failed, NotFound, Refused
 from noria.runtime.interest import Interests
 from noria.runtime.models import Models
 from noria.runtime.store import Store, owner_of, ref_of
