@@ -1,6 +1,6 @@
 """Pipelines beside Argo Workflows, on nodes and pods that kwok plays: the wait between two steps, writes, CPU, memory.
 
-`python bench/pipelines.py [ROUNDS]` (default 3; about 8 minutes each; builds both peers the first time): each round runs one engine and
+`python bench/pipelines.py [ROUNDS]` (default 3; about 9 minutes each; builds both peers the first time): each round runs one engine and
 then the other, the next round the other way round, each on an empty control plane of its own. Ends with 1 if a pipeline fails,
 a step runs twice, or one hangs.
 """
