@@ -1,8 +1,9 @@
 """ModelVersion: the immutable record of an artifact, where it lies, what it is and where it came from."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from noria.api.meta import Column, Model, Resource, Status, rules
 from noria.api.pod import Name
@@ -10,19 +11,25 @@ from noria.api.pod import Name
 Format = Literal["safetensors", "torch-export", "onnx", "custom"]
 
 NO_PARENTS = ("!self.matches('(^|/)[.][.](/|$)')", "uri must not contain '..'")
+SCHEMES = (
+    "self.matches('^(pvc|s3|hf)://[A-Za-z0-9][^ ]*$')",
+    "uri must be pvc://CLAIM/PATH, s3://BUCKET/PATH or hf://OWNER/MODEL",
+)
+
+
+def _held(uri: str) -> str:
+    """The same two rules for what no API server has held to them: KServe loads from it as it stands."""
+    if not re.fullmatch("(pvc|s3|hf)://[A-Za-z0-9][^ ]*", uri):
+        raise ValueError(SCHEMES[1])
+    if ".." in uri.split("/"):
+        raise ValueError(NO_PARENTS[1])
+    return uri
+
+
 URI = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=1024,
-        json_schema_extra=rules(
-            (
-                "self.matches('^(pvc|s3|hf)://[A-Za-z0-9][^ ]*$')",
-                "uri must be pvc://CLAIM/PATH, s3://BUCKET/PATH or hf://OWNER/MODEL",
-            ),
-            NO_PARENTS,
-        ),
-    ),
+    Field(min_length=1, max_length=1024, json_schema_extra=rules(SCHEMES, NO_PARENTS)),
+    AfterValidator(_held),
 ]
 """`pvc://CLAIM/PATH` in the same namespace, `s3://BUCKET/PATH` or `hf://OWNER/MODEL`."""
 

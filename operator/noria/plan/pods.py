@@ -1,5 +1,6 @@
 """What the pods of all Jobs share: the restricted head, a scratch folder, what they are told, and data from claims."""
 
+import posixpath
 from collections.abc import Mapping
 
 from noria.plan.contract import Manifest
@@ -48,7 +49,9 @@ def source(claim: str) -> Manifest:
 
 
 def mounted(uri: str, path: str, name: str | None = None) -> Manifest:
-    """The mount of what lies at a pvc:// uri, read only; `name` is the volume's, by default `volume` of its claim."""
-    claim, inner = claim_of(uri)
+    """The mount of what lies at a pvc:// uri, read only; `name` is the volume's, by default `volume` of its claim. No uri
+    leads above its claim, whoever wrote it."""
+    claim, written = claim_of(uri)
+    inner = posixpath.normpath(f"/{written}").strip("/")
     mount = {"name": name or volume(claim), "mountPath": path, "readOnly": True}
     return mount | ({"subPath": inner} if inner else {})

@@ -14,6 +14,7 @@ from noria.plan import causes, oneshot
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Manifest, Observed
 from noria.plan.manifests import canonical, claim_of, moment, pinned
+from noria.plan.pods import mounted
 from noria.plan.wheel.measures import Reading
 from noria.plan.wheel.scoring import LOST_SECONDS
 
@@ -116,10 +117,10 @@ def jobs(endpoint: Endpoint, observed: Observed) -> Iterator[Manifest]:
 
 
 def _job(endpoint: Endpoint, record: ProbeStatus, observed: Observed) -> Manifest:
-    claim, inner = claim_of(record.uri)
+    claim, _ = claim_of(record.uri)
     # The digest of a single file holds the name under which the training saw it.
     path = f"/noria/input/{record.input}"
-    mount = {"name": "input", "mountPath": path, "readOnly": True} | ({"subPath": inner} if inner else {})
+    mount = mounted(record.uri, path, "input")
     source = {"claimName": claim, "readOnly": True}
     errand = oneshot.Errand(KIND, "digest", record.number, canonical({"path": path}), source, mount, RETRIES)
     return oneshot.job(endpoint, f"{endpoint.metadata.name}-probe-{record.number}", errand, observed.settings)
