@@ -1,11 +1,17 @@
 """What the chart grants, and that its policies leave honest requests alone."""
 
+import json
 from typing import Any
+
+import yaml
 
 from noria.plan.contract import Manifest
 
+from ..apiserver.conftest import REPOSITORY
+from . import oracle
 from .conftest import NAMESPACE, OPERATOR, Api, noria
 
+GOLDEN = REPOSITORY / "tests/golden"
 USER = f"system:serviceaccount:{OPERATOR.namespace}:{OPERATOR.name}"
 MARKS = {"noria.dev/owner-kind": "PipelineRun", "noria.dev/owner-name": "r", "noria.dev/owner-uid": "u"}
 VERSION = {"model": "restored", "version": 1, "uri": "pvc://c/x", "format": "onnx"}
@@ -34,6 +40,25 @@ def test_the_operators_pod_is_restricted(api: Api, chart: list[Manifest]) -> Non
     spec = deployment["spec"]["template"]["spec"] | {"serviceAccountName": "default"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "operator", "namespace": NAMESPACE}, "spec": spec}
     assert api.create(pod).refusal == ""
+
+
+def test_every_pod_of_every_golden_plan_is_restricted(api: Api, runtime: Manifest) -> None:
+    """Trainings and their publishers, steps, looks, scorers, probes, sweeps and servers."""
+    plans = (yaml.safe_load(path.read_text()) for path in sorted(GOLDEN.glob("*/*/plan.yaml")))
+    planned = [each for plan in plans for each in plan.get("children", ()) if "spec" in each]
+    planned = [each | {"metadata": each["metadata"] | {"namespace": NAMESPACE}} for each in planned]
+    pods = {json.dumps(pod["spec"], sort_keys=True): pod for each in planned for pod in oracle.pods(each, runtime)}
+    jobs = [each["spec"]["template"]["metadata"]["labels"] for each in planned if each["kind"] == "Job"]
+    assert {each["noria.dev/role"] for each in jobs} == {
+        "training",
+        "publish",
+        "step",
+        "look",
+        "score",
+        "probe",
+        "sweep",
+    }
+    assert [told for pod in pods.values() if (told := api.create(pod).refusal)] == []
 
 
 def test_what_noria_and_who_restores_a_backup_write_is_marked(api: Api) -> None:
