@@ -283,14 +283,20 @@ def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: 
     assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1 + 1, made
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
-def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operator_dies(
-    late: bool, case_type: Any
-) -> None:
+def after_a_run(case_type: Any) -> tuple[Any, dict[str, Any]]:
+    """The case, and its PipelineRun as it ended."""
     case = pipeline_run(case_type)
     before = case.serve()
     case.run(before)
     (earlier,) = (each for ref, each in before.objects.items() if ref.kind == "PipelineRun")
+    return case, earlier
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operator_dies(
+    late: bool, case_type: Any
+) -> None:
+    case, earlier = after_a_run(case_type)
     (pipeline, run, endpoint) = case.objects
     metadata = {"name": "again", "namespace": "vision"}
     case.objects = [pipeline, earlier, endpoint, run | {"metadata": metadata}]
@@ -302,10 +308,7 @@ def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operat
 def test_a_rerun_keeps_what_succeeded_and_does_the_rest_once_however_often_the_operator_dies(
     late: bool, case_type: Any
 ) -> None:
-    case = pipeline_run(case_type)
-    before = case.serve()
-    case.run(before)
-    (earlier,) = (each for ref, each in before.objects.items() if ref.kind == "PipelineRun")
+    case, earlier = after_a_run(case_type)
     earlier["status"]["conditions"][0] |= {"status": "False", "reason": "InvalidModel"}
     failed = next(each for each in earlier["status"]["steps"] if each["name"] == "register")
     failed |= {"state": "Failed", "cause": "InvalidModel", "message": "it would be refused", "outputs": []}
