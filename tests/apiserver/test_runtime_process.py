@@ -200,7 +200,9 @@ def test_a_due_sweep_becomes_a_job_and_its_message_a_status(
     assert order == {"asOf": "2020-01-02T00:00:00Z", "keep": folders}
     assert job["metadata"]["ownerReferences"][0]["kind"] == "Workspace"
 
+    of = {"apiVersion": "batch/v1", "kind": "Job", "name": "noria-sweep-4", "uid": job["metadata"]["uid"]}
     metadata = {"name": "sweeper", "namespace": team, "labels": template["metadata"]["labels"]}
+    metadata["ownerReferences"] = [of | {"controller": True}]
     apply(kubectl, yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}))
     told = json.dumps({"removed": 3, "bytes": 5_000_000_000, "kept": 1, "failed": []})
     ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now, "message": told}

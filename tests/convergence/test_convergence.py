@@ -89,7 +89,9 @@ def succeed(server: Any) -> None:
                 "namespace": ref.namespace,
                 "labels": job["spec"]["template"]["metadata"]["labels"],
                 "annotations": {"batch.kubernetes.io/job-completion-index": "0"},
-                "ownerReferences": [{"kind": "Job", "name": ref.name, "uid": job["metadata"]["uid"]}],
+                "ownerReferences": [
+                    {"kind": "Job", "name": ref.name, "uid": job["metadata"]["uid"], "controller": True}
+                ],
             },
             "status": {
                 "phase": "Succeeded",
@@ -192,7 +194,8 @@ def sweeping(server: Any) -> None:
             ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
             metadata = {"name": f"{ref.name}-0", "namespace": ref.namespace}
             metadata["labels"] = live["spec"]["template"]["metadata"]["labels"]
-            metadata["ownerReferences"] = [{"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"]}]
+            owner = {"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"], "controller": True}
+            metadata["ownerReferences"] = [owner]
             status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
             server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
             complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]
@@ -226,7 +229,8 @@ def probed(server: Any) -> None:
         ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
         metadata = {"name": f"{ref.name}-0", "namespace": ref.namespace}
         metadata["labels"] = live["spec"]["template"]["metadata"]["labels"]
-        metadata["ownerReferences"] = [{"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"]}]
+        owner = {"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"], "controller": True}
+        metadata["ownerReferences"] = [owner]
         status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
         server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
         complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]

@@ -61,7 +61,8 @@ class World:
             key = (each["kind"], each["metadata"]["name"])
             if key not in self.live:
                 self.made[key[1]] += 1
-            self.live[key] = self.live.get(key, {}) | each
+            born = {"uid": f"{key[1]}-{self.made[key[1]]}"}
+            self.live[key] = self.live.get(key, {}) | each | {"metadata": each["metadata"] | born}
         if not written:
             return True
         changed = bool(planned.creates)
@@ -169,14 +170,15 @@ class World:
         if container == "scorer" and message:
             main["message"] = message
         agent = {"exitCode": 0, "message": message or ""}
-        name = job["metadata"]["name"]
-        labels = job["spec"]["template"]["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name}
+        name, labels = job["metadata"]["name"], job["spec"]["template"]["metadata"]["labels"]
+        owner = {"kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
         status = {
             "phase": "Failed" if code else "Succeeded",
             "containerStatuses": [{"name": container, "imageID": "x@sha256:1", "state": {"terminated": main}}],
             "initContainerStatuses": [{"name": "agent", "state": {"terminated": agent}}],
         }
-        self.pods[name] = {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status}
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        self.pods[name] = {"kind": "Pod", "metadata": metadata, "status": status}
 
     def states(self) -> dict[str, str]:
         return {each["name"]: each["state"] for each in self.status.get("steps", [])}

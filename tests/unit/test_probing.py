@@ -61,7 +61,7 @@ class Probes(RuleBasedStateMachine):
             job["status"] = {"conditions": [ended], "completionTime": at}
             said = {"digest": digest(self.content)} if outcome == "digest" else {"error": "EmptyInput", "message": "x"}
             state = {"terminated": {"exitCode": 0, "message": canonical(said), "finishedAt": at}}
-            owner = [{"kind": "Job", "name": name, "uid": job["metadata"]["uid"]}]
+            owner = [{"kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}]
             if outcome in ("digest", "error"):
                 status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": state}]}
                 metadata = {"name": name, "labels": job["metadata"]["labels"], "ownerReferences": owner}

@@ -181,7 +181,9 @@ class Wheel(RuleBasedStateMachine):
                 state = [{"name": "scorer", "image": "", "imageID": "", "state": {"terminated": ended}}]
                 labels = each["spec"]["template"]["metadata"]["labels"]
                 status = {"phase": "Succeeded", "containerStatuses": state}
-                self.pods[name] = {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status}
+                owner = {"kind": "Job", "name": name, "uid": each["metadata"]["uid"], "controller": True}
+                metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+                self.pods[name] = {"kind": "Pod", "metadata": metadata, "status": status}
                 complete = {"type": "Complete", "status": "True", "lastTransitionTime": rfc3339(self.now)}
                 each["status"] = {"conditions": [complete], "completionTime": rfc3339(self.now)}
 
@@ -259,7 +261,8 @@ class Wheel(RuleBasedStateMachine):
             if before is None or before["spec"] != each["spec"]:
                 generation = before["metadata"]["generation"] + 1 if before else 1
                 kept = {"status": before["status"]} if before and "status" in before else {}
-                self.live[key] = each | {"metadata": each["metadata"] | {"generation": generation}} | kept
+                known = {"generation": generation, "uid": f"uid-of-{key[1]}"}
+                self.live[key] = each | {"metadata": each["metadata"] | known} | kept
                 changed = True
         return changed
 

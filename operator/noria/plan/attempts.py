@@ -9,6 +9,7 @@ from noria.plan import causes, training
 from noria.plan.contract import Answer, Event, Manifest, Observed, Query
 from noria.plan.manifests import moment, pinned, rfc3339
 from noria.plan.modelversion import Published, read
+from noria.plan.pods import by_job
 
 DISRUPTION_BACKOFF_CAP, FAILURE_BACKOFF_CAP = 300, 600
 PROGRESS = Query('{__name__=~"noria_training_.+"}', "trainingjob")
@@ -23,13 +24,18 @@ def judged(job: TrainingJob, observed: Observed, stopped: str | None) -> list[At
     return [
         recorded[number]
         if number in recorded and recorded[number].end_time
-        else _judge(observed, number, live.get(number), recorded.get(number), stopped)
+        else _judge(job, observed, number, live.get(number), recorded.get(number), stopped)
         for number in sorted(live.keys() | recorded.keys())
     ]
 
 
 def _judge(
-    observed: Observed, number: int, live: Manifest | None, recorded: Attempt | None, stopped: str | None
+    job: TrainingJob,
+    observed: Observed,
+    number: int,
+    live: Manifest | None,
+    recorded: Attempt | None,
+    stopped: str | None,
 ) -> Attempt:
     """What became of one attempt that is not recorded as ended; `stopped` says why one that still runs is ended now."""
     now = rfc3339(observed.now)
@@ -43,7 +49,7 @@ def _judge(
     failed = job_condition(live, "FailureTarget") or job_condition(live, "Failed")
     if not failed:
         return running
-    pods = pods_of(observed, number)
+    pods = pods_of(job, observed, number)
     cause = causes.failure(pods, training.MAIN)
     if cause is None and pods:
         return running  # the Job's news came before its pods'
@@ -109,9 +115,9 @@ def _time(text: str | None) -> datetime:
 
 
 def known(live: Manifest) -> bool:
-    """Whether a Job, Pod or Service says which attempt's it is: anyone may write labels, and what says nothing is left out."""
+    """Whether a Job or Service says which attempt's it is: anyone may write labels, and what says nothing is left out."""
     number = live["metadata"].get("labels", {}).get(training.ATTEMPT, "")
-    return live["kind"] not in ("Job", "Pod", "Service") or number.isdecimal()
+    return live["kind"] not in ("Job", "Service") or number.isdecimal()
 
 
 def number_of(live: Manifest) -> int:
@@ -128,12 +134,9 @@ def jobs(observed: Observed, role: str) -> list[Manifest]:
     ]
 
 
-def pods_of(observed: Observed, attempt: int, role: str = "training") -> list[Manifest]:
+def pods_of(job: TrainingJob, observed: Observed, attempt: int, role: str = "training") -> list[Manifest]:
     """The live pods of an attempt."""
-    wanted = {training.ATTEMPT: str(attempt), training.ROLE: role}.items()
-    return [
-        each for each in observed.children if each["kind"] == "Pod" and wanted <= each["metadata"]["labels"].items()
-    ]
+    return by_job(observed.children).get(training.job_name(job, attempt, role), [])
 
 
 def job_condition(live: Manifest, type: str) -> Manifest | None:
@@ -148,10 +151,10 @@ def job_condition(live: Manifest, type: str) -> Manifest | None:
     )
 
 
-def message(observed: Observed, attempt: int) -> Published | None:
+def message(job: TrainingJob, observed: Observed, attempt: int) -> Published | None:
     """What the agent of rank 0 said, in the training's own pod or in the publisher's."""
     for role in ("training", "publish"):
-        for pod in pods_of(observed, attempt, role):
+        for pod in pods_of(job, observed, attempt, role):
             index = pod["metadata"].get("annotations", {}).get(training.INDEX_ANNOTATION, "0")
             ended = causes.terminated(pod, training.AGENT)
             if index == "0" and pod.get("status", {}).get("phase") == "Succeeded" and ended and ended.get("message"):

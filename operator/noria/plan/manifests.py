@@ -59,6 +59,12 @@ def owner_reference(owner: Resource) -> Manifest:
     }
 
 
+def controller(live: Manifest) -> Manifest:
+    """The reference to what controls an object, empty without one. It alone proves whose it is: anyone may write labels."""
+    references = live["metadata"].get("ownerReferences") or ()
+    return next((each for each in references if each.get("controller")), {})
+
+
 def child(
     owner: Resource,
     kind: str,

@@ -1,10 +1,10 @@
 """What the pods of all Jobs share: the restricted head, a scratch folder, what they are told, and data from claims."""
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from noria.plan.contract import Manifest
-from noria.plan.manifests import ARTIFACT_CLAIM, POD_SECURITY, SERVICE_ACCOUNT, claim_of, digest
+from noria.plan.manifests import ARTIFACT_CLAIM, POD_SECURITY, SERVICE_ACCOUNT, claim_of, controller, digest
 
 RESTRICTED: Manifest = {
     "restartPolicy": "Never",
@@ -27,6 +27,18 @@ SHM: tuple[Manifest, Manifest] = (
 """Mount and volume of the memory that torch's loaders share."""
 CONFIG: Manifest = {"name": "config", "mountPath": "/noria/config", "readOnly": True}
 """Mount of what a pod is told."""
+
+
+def by_job(children: Iterable[Manifest]) -> dict[str, list[Manifest]]:
+    """The pods among `children` by the name of the Job that controls them: the live one, or one that is gone and that they
+    outlive. Those of an earlier Job of the same name are left out."""
+    live, found = list(children), dict[str, list[Manifest]]()
+    uids = {each["metadata"]["name"]: each["metadata"].get("uid") for each in live if each["kind"] == "Job"}
+    for each in live:
+        owner = controller(each) if each["kind"] == "Pod" else {}
+        if owner.get("kind") == "Job" and uids.get(owner["name"], owner["uid"]) == owner["uid"]:
+            found.setdefault(owner["name"], []).append(each)
+    return found
 
 
 def told(files: Mapping[str, str], name: str = "config") -> Manifest:

@@ -12,6 +12,7 @@ from noria.plan.contract import Event, Manifest, Observed, Selector
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, moment, pinned, rfc3339
 from noria.plan.pipelines.frozen import plain
 from noria.plan.pipelines.jobs import RUNS
+from noria.plan.pods import by_job
 from noria.plan.training import JOBS, folder_name
 
 LOOK_AGAIN_SECONDS = 60
@@ -189,7 +190,7 @@ def _watch(workspace: Workspace, observed: Observed, status: RetentionStatus, li
     if live is None:
         text = "not swept: its Job was refused or deleted"
         return _ended(workspace, observed, status, rfc3339(observed.now), text)
-    pods = [each for each in observed.children if each["kind"] == "Pod" and sweep.number_of(each) == status.number]
+    pods = by_job(observed.children).get(live["metadata"]["name"], [])
     children, now = (pinned(live),), rfc3339(observed.now)
     if complete := job_condition(live, "Complete"):
         if any(not causes.over(pod) for pod in pods):

@@ -33,9 +33,9 @@ NODE_LOSS_TOLERATIONS = [
 AGENT_RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
 
 
-def job_name(job: TrainingJob, attempt: int) -> str:
-    """Name of the batch Job of an attempt, and of its Service."""
-    return f"{job.metadata.name}-{attempt}"
+def job_name(job: TrainingJob, attempt: int, role: str = "training") -> str:
+    """Name of the batch Job of an attempt, and of its Service; with role `publish` that of the Job that publishes."""
+    return f"{job.metadata.name}-{attempt}" + ("" if role == "training" else f"-{role}")
 
 
 def folder_name(name: str, uid: str) -> str:
@@ -113,7 +113,7 @@ def training(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
 def publishing(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
     """The one-shot Job that publishes an attempt's folder when the agent's message was lost."""
     pod = {"containers": [_agent(job, attempt, settings, mode="publish")], "terminationGracePeriodSeconds": 30}
-    return _job(job, f"{job_name(job, attempt)}-publish", attempt, "publish", 1, pod, settings)
+    return _job(job, job_name(job, attempt, "publish"), attempt, "publish", 1, pod, settings)
 
 
 def _job(

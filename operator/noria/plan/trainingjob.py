@@ -77,7 +77,7 @@ def plan(job: TrainingJob, observed: Observed) -> Plan:
     wait = (moment(last.end_time) - observed.now).total_seconds() + attempts.backoff(job, known, failures)
     if wait > 0:
         return draft.go_on("Retrying", f"attempt {last.number}: {last.message}\nThe next attempt follows.", wait=wait)
-    if any(not causes.over(pod) for pod in attempts.pods_of(observed, last.number)):
+    if any(not causes.over(pod) for pod in attempts.pods_of(job, observed, last.number)):
         return draft.go_on("Retrying", f"attempt {last.number} is ending; the next one follows when its pods are gone")
     return draft.start(last.number + 1)
 
@@ -123,7 +123,7 @@ class _Draft:
 
     def run(self, attempt: Attempt) -> Plan:
         """The attempt in progress: left as it is, with what its pods say."""
-        pods, number = attempts.pods_of(self.observed, attempt.number), attempt.number
+        pods, number = attempts.pods_of(self.job, self.observed, attempt.number), attempt.number
         running = sum(1 for pod in pods if pod.get("status", {}).get("phase") in ("Running", "Succeeded"))
         if running == self.job.spec.nodes:
             return self.go_on("Running", f"attempt {number} runs on {_nodes(self.job)}", running=number)
@@ -154,7 +154,7 @@ class _Draft:
 def _publish(draft: _Draft, attempt: Attempt) -> Plan:
     """A completed attempt: from the agent's message to the ModelVersion and the end."""
     job, observed = draft.job, draft.observed
-    published = attempts.message(observed, attempt.number)
+    published = attempts.message(job, observed, attempt.number)
     if published is None:
         publisher = next(
             (each for each in attempts.jobs(observed, "publish") if attempts.number_of(each) == attempt.number), None
@@ -162,7 +162,7 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
         if publisher and (
             attempts.job_condition(publisher, "Failed") or attempts.job_condition(publisher, "FailureTarget")
         ):
-            cause = causes.failure(attempts.pods_of(observed, attempt.number, "publish"), training.AGENT)
+            cause = causes.failure(attempts.pods_of(job, observed, attempt.number, "publish"), training.AGENT)
             return draft.end(
                 False,
                 "PublishFailed",
@@ -172,7 +172,7 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
             return _publish_again(draft, attempt, publisher)
         made = None if publisher else training.publishing(job, attempt.number, observed.settings)
         text = f"attempt {attempt.number} completed; its folder is being hashed"
-        trouble = causes.waiting(attempts.pods_of(observed, attempt.number, "publish"))
+        trouble = causes.waiting(attempts.pods_of(job, observed, attempt.number, "publish"))
         reason, text = (trouble.reason, f"{text}: {trouble.message}") if trouble else ("Publishing", text)
         return draft.go_on(reason, text, running=attempt.number, made=(made,))
     if job.spec.output.model is None:
@@ -189,7 +189,7 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
     version = of_training(observed.related.get(_versions(job), ()), job)
     if version is None:
         number = next_number(observed.related.get(_versions(job), ()), job.spec.output.model)
-        ran = attempts.pods_of(observed, attempt.number)
+        ran = attempts.pods_of(job, observed, attempt.number)
         record = modelversion(job, attempt.number, published, number, attempts.image_digest(ran), observed.settings)
         if wrong := fault(record):
             text = f"attempt {attempt.number} completed, but its ModelVersion would be refused: {wrong}"
@@ -224,14 +224,14 @@ def _written(draft: _Draft, attempt: Attempt, published: Published) -> Written |
         uri=training.artifact_uri(draft.job, attempt.number),
         digest=message["digest"],
         format=message["format"],
-        image=attempts.image_digest(attempts.pods_of(draft.observed, attempt.number)),
+        image=attempts.image_digest(attempts.pods_of(draft.job, draft.observed, attempt.number)),
         inputs=digests or None,
     )
 
 
 def _publish_again(draft: _Draft, attempt: Attempt, publisher: Manifest) -> Plan:
     """A publisher that completed without a message: if its pod is gone, so is the message, and another one tells it again."""
-    pods = attempts.pods_of(draft.observed, attempt.number, "publish")
+    pods = attempts.pods_of(draft.job, draft.observed, attempt.number, "publish")
     text = f"attempt {attempt.number} completed"
     if any(not causes.over(pod) for pod in pods):
         return draft.go_on("Publishing", f"{text}; its folder is being hashed", running=attempt.number)

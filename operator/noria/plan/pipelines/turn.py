@@ -11,6 +11,7 @@ from noria.plan.oneshot import number_of
 from noria.plan.pipelines import outcomes, rerun
 from noria.plan.pipelines.frozen import Frozen
 from noria.plan.pipelines.inputs import item_name
+from noria.plan.pods import by_job
 from noria.plan.training import ROLE
 
 ENDED: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Skipped", "Failed"})
@@ -51,11 +52,8 @@ class Turn:
         """While it is only asked what would be taken from earlier runs: that."""
         self._earlier: dict[str, Mapping[str, Manifest]] = {}
         self._kept: Mapping[str, StepStatus] | None = None
-        self.pods: dict[str, list[Manifest]] = {}
-        for each in observed.children:
-            if each["kind"] == "Pod":
-                labels = each["metadata"]["labels"]
-                self.pods.setdefault(labels.get("batch.kubernetes.io/job-name") or _job_of(each), []).append(each)
+        self.pods = by_job(observed.children)
+        """By the name of their Job."""
 
     def steps(self) -> list[StepStatus]:
         """The records as the status holds them."""
@@ -104,9 +102,8 @@ class Turn:
 
     def look_pods(self) -> list[Manifest]:
         """Its pods."""
-        return [
-            each for each in self.observed.children if each["kind"] == "Pod" and number_of(each, "look") == self.look
-        ]
+        live = self.look_job()
+        return self.pods.get(live["metadata"]["name"], []) if live else []
 
     def ordinary(self) -> Iterator[Step]:
         """The steps without onExit."""
@@ -129,7 +126,3 @@ class Turn:
         """Changes a record."""
         update = {"state": state, "cause": cause, "message": message and outcomes.shortened(message)} | rest
         self.records[name] = self.records[name].model_copy(update=update)
-
-
-def _job_of(pod: Manifest) -> str:
-    return next((each["name"] for each in pod["metadata"].get("ownerReferences") or () if each["kind"] == "Job"), "")

@@ -14,7 +14,7 @@ from noria.plan import causes, oneshot
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Manifest, Observed
 from noria.plan.manifests import canonical, claim_of, moment, pinned
-from noria.plan.pods import mounted
+from noria.plan.pods import by_job, mounted
 from noria.plan.wheel.measures import Reading
 from noria.plan.wheel.scoring import LOST_SECONDS
 
@@ -157,7 +157,7 @@ def _taken_in(record: ProbeStatus, live: Manifest | None, observed: Observed) ->
     """The record with what the probe says by now; unchanged while its Job is still to be made."""
     if live is None:
         return record
-    pods = [each for each in observed.children if each["kind"] == "Pod" and _of(each, live)]
+    pods = by_job(observed.children).get(live["metadata"]["name"], [])
     if complete := job_condition(live, "Complete"):
         at, said = _completed(live, complete), oneshot.said(pods)
         if said is not None:
@@ -172,11 +172,6 @@ def _taken_in(record: ProbeStatus, live: Manifest | None, observed: Observed) ->
     if failed := job_condition(live, "Failed"):
         return _failed(record, failed["lastTransitionTime"], oneshot.why_failed(failed, pods, waits))
     return record.model_copy(update={"message": waits})
-
-
-def _of(pod: Manifest, job: Manifest) -> bool:
-    """Whether the pod is of this very Job: a number may come again when signals were taken away."""
-    return any(each["uid"] == job["metadata"]["uid"] for each in pod["metadata"].get("ownerReferences", ()))
 
 
 def _about(event: Manifest, job: Manifest) -> bool:

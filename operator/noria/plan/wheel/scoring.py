@@ -8,6 +8,7 @@ from noria.api.rollout import Gate
 from noria.plan import causes, scoring
 from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.manifests import moment
+from noria.plan.pods import by_job
 from noria.plan.scoring import SCORER, Asked, Candidate
 from noria.plan.training import ROLE
 from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
@@ -56,10 +57,7 @@ def answer(observed: Observed, endpoint: Endpoint, cycle: int) -> str | Refusal 
     )
     if live is None:
         return None
-    wanted = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}.items()
-    pods = [
-        each for each in observed.children if each["kind"] == "Pod" and wanted <= each["metadata"]["labels"].items()
-    ]
+    pods = by_job(observed.children).get(name, [])
     held = {each["type"]: each for each in live.get("status", {}).get("conditions", []) if each["status"] == "True"}
     if (completed := _completed(live)) is not None:
         if message := causes.said(pods, SCORER):
@@ -90,11 +88,7 @@ def _completed(job: Manifest) -> datetime | None:
     return moment(status.get("completionTime") or held["Complete"]["lastTransitionTime"])
 
 
-def waits(observed: Observed, cycle: int) -> str:
+def waits(observed: Observed, endpoint: Endpoint, cycle: int) -> str:
     """What the scoring waits for, in words."""
-    wanted = {ROLE: ROLE_SCORE, CYCLE: str(cycle)}.items()
-    pods = [
-        each for each in observed.children if each["kind"] == "Pod" and wanted <= each["metadata"]["labels"].items()
-    ]
-    cause = causes.waiting(pods)
+    cause = causes.waiting(by_job(observed.children).get(job_name(endpoint, cycle), []))
     return f": {cause.message}" if cause else ""

@@ -47,7 +47,9 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
     if cycle.stage == "Training":
         return Refusal("Training", challengers.words(view, cycle))
     if cycle.stage == "Scoring":
-        return Refusal("Scoring", f"{name} is scored beside {cycle.champion}{waits(view.observed, cycle.number)}")
+        return Refusal(
+            "Scoring", f"{name} is scored beside {cycle.champion}{waits(view.observed, view.endpoint, cycle.number)}"
+        )
     if following and (why := trouble(view.observed, following.inference_service)):
         return Refusal(why.reason, f"{name}: {why.message}")
     if cycle.stage == "Starting":
