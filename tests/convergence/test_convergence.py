@@ -34,7 +34,9 @@ def golden(folder: Path, case_type: Any) -> Any:
     for child in children:
         if child["kind"] in controller.owns and not controller.owned_by_label:
             reference = {"kind": resource["kind"], "name": resource["metadata"]["name"]}
-            child["metadata"]["ownerReferences"] = [reference | {"uid": resource["metadata"]["uid"]}]
+            child["metadata"]["ownerReferences"] = [
+                reference | {"uid": resource["metadata"]["uid"], "controller": True}
+            ]
     related = [each for need in observed.get("related", []) for each in need["objects"]]
     unique = {ref_of(each): each for each in (resource, *children, *related)}
     return case_type(

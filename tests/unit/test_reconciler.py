@@ -1,4 +1,4 @@
-"""The reconciler where what it is to create is there already, made by somebody else."""
+"""The reconciler beside what somebody else has made: under a name that it needs, or with its labels."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from noria.plan import pipeline
-from noria.plan.contract import Manifest, Ref, Settings
+from noria.plan import pipeline, pipelinerun, trainingjob
+from noria.plan.contract import Controller, Manifest, Ref, Settings
 from noria.plan.pipelines.scheduling import run_name
 from noria.runtime.cluster import Cluster
 from noria.runtime.errors import AlreadyExists
@@ -19,12 +19,13 @@ SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", ser
 
 
 class Server(Cluster):
-    """Knows some objects; of what is written it keeps statuses and deletions."""
+    """Knows some objects; of what is written it keeps statuses, deletions, and what was applied."""
 
     def __init__(self, *objects: Manifest) -> None:
         self.objects = {ref_of(each): each for each in objects}
         self.statuses: list[Manifest] = []
         self.deleted: list[str] = []
+        self.applied: list[Manifest] = []
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
         return self.objects[Ref(kind, namespace, name)]
@@ -32,6 +33,10 @@ class Server(Cluster):
     async def create(self, manifest: Manifest) -> Manifest:
         if ref_of(manifest) in self.objects:
             raise AlreadyExists(409, "AlreadyExists", "it exists", "")
+        return manifest
+
+    async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
+        self.applied.append(manifest)
         return manifest
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
@@ -74,3 +79,42 @@ def test_a_scheduled_run_whose_name_another_pipelines_run_has_holds_up_neither_t
     (status,) = server.statuses
     assert [each["name"] for each in status["admitted"]] == ["waits"]
     assert status["conditions"][0]["reason"] == "NameTaken"
+
+
+def looked_at(controller: Controller[Any], live: Manifest, job: Manifest) -> tuple[Server, Reconciler]:
+    server, store = Server(live, job), Store()
+    for each in (live, job):
+        store.put(each)
+    return server, Reconciler([controller], server, store, SETTINGS, lambda: NOW)
+
+
+def job(owner: Manifest, name: str, **metadata: Any) -> Manifest:
+    """A Job that runs, with all labels of one that Noria has made for `owner`."""
+    labels = {f"noria.dev/owner-{key}": owner["metadata"][key] for key in ("name", "uid")}
+    labels |= {"noria.dev/owner-kind": owner["kind"], "noria.dev/role": "step", "noria.dev/attempt": "1"}
+    about = {"name": name, "namespace": "n", "uid": "j", "resourceVersion": "2", "labels": labels}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about | metadata, "spec": {"template": {}}}
+
+
+def by(owner: Manifest) -> Manifest:
+    return {"kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+
+
+def test_a_job_that_bears_the_labels_of_a_run_and_is_not_its_own_is_not_stopped_with_it() -> None:
+    ended = {"type": "Succeeded", "status": "False", "reason": "Cancelled", "message": "spec.cancel was set"}
+    ended["lastTransitionTime"] = "2026-11-24T11:59:59Z"
+    live = written("PipelineRun", "r", {"pipeline": "p", "cancel": True}, conditions=[ended])
+    for reference, stopped in (([], 0), ([by(live)], 0), ([by(live) | {"controller": True}], 1)):
+        server, reconciler = looked_at(pipelinerun.CONTROLLER, live, job(live, "mine", ownerReferences=reference))
+        asyncio.run(reconciler.reconcile(ref_of(live)))
+        assert [each["spec"]["suspend"] for each in server.applied] == [True] * stopped
+        assert server.deleted == []
+
+
+def test_a_training_does_not_take_over_a_job_that_bears_its_labels_under_the_name_it_needs() -> None:
+    live = written("TrainingJob", "t", {"image": "i", "command": ["train"]})
+    server, reconciler = looked_at(trainingjob.CONTROLLER, live, job(live, "t-1"))
+    with pytest.raises(NameTaken, match="t-1"):
+        asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert (server.applied, server.deleted) == ([], [])
+    assert server.statuses[-1]["conditions"][0]["reason"] == "NameTaken"

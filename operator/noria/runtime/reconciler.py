@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from noria.api.meta import API_VERSION, Resource
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import OWNER_NAME, OWNER_UID
+from noria.plan.manifests import controller as controller_of
 from noria.runtime import metrics, report
 from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
@@ -21,6 +22,8 @@ from noria.runtime.models import Models
 from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
+OTHERS = ("Deployment", "Event", "Pod")
+"""Kinds that others make of our children: no plan changes them, and it knows itself whose they are."""
 ROUNDS = 3
 """How often a plan may ask for objects to be created before it is put back into the queue."""
 
@@ -116,11 +119,11 @@ class Reconciler:
         return controller.plan(resource, observed)
 
     def _children(self, controller: Controller[Any], resource: Resource) -> tuple[Manifest, ...]:
-        """What carries the owner label; of a namespaced object only what lies beside it, since anyone may write labels."""
-        found = self.store.children(resource.metadata.uid, (*controller.owns, *controller.watches))
-        if not resource.namespaced:
-            return found
-        return tuple(each for each in found if each["metadata"].get("namespace") == resource.metadata.namespace)
+        """What carries the owner label, and is ours or of others; of a namespaced object only what lies beside it."""
+        uid, namespace = resource.metadata.uid, resource.metadata.namespace
+        found = self.store.children(uid, (*controller.owns, *controller.watches))
+        ours = (each for each in found if each["kind"] in OTHERS or _ours(controller, each, uid))
+        return tuple(each for each in ours if not resource.namespaced or each["metadata"].get("namespace") == namespace)
 
     async def _related(self, need: Ref | Selector) -> tuple[Manifest, ...]:
         """What the store has of it. One object of a foreign kind is read live, since only what we made is watched."""
@@ -157,7 +160,7 @@ class Reconciler:
         live = self.store.get(ref) or await self._read(ref)
         # What a Workspace of this name retained is its own again when it is made anew.
         by_name = controller.owned_by_label and live and owner_of(live) == _key(resource)
-        if live and not by_name and not _claimed(live, resource.metadata.uid):
+        if live and not by_name and not _ours(controller, live, resource.metadata.uid):
             raise _name_taken(resource, ref)
         desired = stamped(desired, live)
         if live is None or not contains(live, desired):
@@ -167,9 +170,9 @@ class Reconciler:
     async def _prune(self, controller: Controller[Any], resource: Resource, plan: Plan) -> None:
         """Delete what is proven ours and is no longer planned, and what the plan names."""
         uid, planned = resource.metadata.uid, {ref_of(child) for child in plan.children}
-        for live in (*self.store.children(uid, controller.owns), *self._retained(controller, resource, planned)):
-            proven = _referenced(live, uid) or controller.owned_by_label
-            if proven and ref_of(live) not in planned and "deletionTimestamp" not in live["metadata"]:
+        mine = (each for each in self.store.children(uid, controller.owns) if _ours(controller, each, uid))
+        for live in (*mine, *self._retained(controller, resource, planned)):
+            if ref_of(live) not in planned and "deletionTimestamp" not in live["metadata"]:
                 await self._delete(live)
         for live in plan.deletes:
             await self._delete(live)
@@ -181,7 +184,7 @@ class Reconciler:
         places, key = {ref.namespace for ref in planned}, _key(resource)
         named = (Selector(kind, place, OWNER_NAME, key.name) for kind in controller.owns for place in places)
         found = (each for selector in named for each in self.store.select(selector))
-        return [each for each in found if owner_of(each) == key and not _claimed(each, resource.metadata.uid)]
+        return [each for each in found if owner_of(each) == key and not _ours(controller, each, resource.metadata.uid)]
 
     async def _delete(self, live: Manifest) -> None:
         with suppress(NotFound, Conflict):
@@ -238,9 +241,7 @@ def _words(ref: Ref) -> str:
     return f"{ref.kind} {ref.namespace}/{ref.name}" if ref.namespace else f"{ref.kind} {ref.name}"
 
 
-def _referenced(live: Manifest, uid: str) -> bool:
-    return any(each["uid"] == uid for each in live["metadata"].get("ownerReferences") or ())
-
-
-def _claimed(live: Manifest, uid: str) -> bool:
-    return _referenced(live, uid) or (live["metadata"].get("labels") or {}).get(OWNER_UID) == uid
+def _ours(controller: Controller[Any], live: Manifest, uid: str) -> bool:
+    """Whether an object is controlled by that of `uid`. Anyone may write labels: they prove it only where no reference can."""
+    labels = live["metadata"].get("labels") or {}
+    return controller_of(live).get("uid") == uid or (controller.owned_by_label and labels.get(OWNER_UID) == uid)
