@@ -8,6 +8,7 @@ from noria.api.rollout import Evaluation
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import CONTAINER_SECURITY, canonical, child, claim_of, digest, owner_labels, resources
 from noria.plan.pods import CONFIG, HOME, RESTRICTED, TMP, mounted, told
+from noria.plan.training import NODE_LOSS_TOLERATIONS
 
 SCORER = "scorer"
 ORDER = "noria.dev/score"
@@ -74,6 +75,7 @@ def job(owner: Resource, name: str, labels: Mapping[str, str], asked: Asked, set
         ],
     }
     pod = {
+        "tolerations": NODE_LOSS_TOLERATIONS,
         **RESTRICTED,
         "containers": [container],
         "volumes": [
