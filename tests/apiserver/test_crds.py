@@ -391,3 +391,14 @@ def test_every_field_explains_itself(kubectl: Any) -> None:
 def test_endpoints_of_core_stay_core(kubectl: Any) -> None:
     assert "modelendpoint" not in kubectl("get", "endpoints", "-A", "-o", "name").stdout
     assert "noria.dev" not in kubectl("explain", "endpoints").stdout
+
+
+@pytest.mark.parametrize(
+    "origin", [{"trainingJob": "t", "pipelineRun": "r"}, {"trainingJob": "t"}, {"pipelineRun": "r"}]
+)
+def test_a_version_tells_from_what_it_came(kubectl: Any, namespace: str, origin: dict[str, str]) -> None:
+    made = modelversion(lineage={"uid": "u", "attempt": 1, "image": "i", "codeDigest": "sha256:" + "a" * 64} | origin)
+    made["metadata"]["namespace"] = namespace
+    assert (ran := kubectl("create", "-f", "-", stdin=json.dumps(made))).returncode == 0, ran.stderr
+    header, line = kubectl("get", "mv", "-n", namespace).stdout.splitlines()
+    assert line[header.index("FROM") :].split()[0] == next(iter(origin.values()))

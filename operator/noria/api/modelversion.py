@@ -159,7 +159,7 @@ class ModelVersion(Resource):
         Column("Version", ".spec.version", "integer"),
         Column("Format", ".spec.format"),
         Column("Accuracy", ".spec.metrics.accuracy", "number"),
-        Column("From", ".spec.lineage.trainingJob"),
+        Column("From", ".spec.lineage['trainingJob','pipelineRun']"),
         Column("Age", ".metadata.creationTimestamp", "date"),
         Column("Digest", ".spec.digest", priority=1),
         Column("URI", ".spec.uri", priority=1),

@@ -68,7 +68,7 @@ class EnvVar(Model):
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     """The variable's name."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """The value as it stands; nothing is expanded in it."""
+    """The value. As in core/v1 `$(NAME)` stands for a variable that comes before it; `$$` is one `$`."""
     value_from: ValueFrom | None = None
     """The value from elsewhere."""
 
