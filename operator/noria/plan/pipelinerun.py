@@ -203,11 +203,12 @@ def _end(
         reason, message = "Completed", f"{len(turn.frozen.steps)} steps" + (f", {skipped} skipped" if skipped else "")
     status = status.model_copy(update={"completion_time": rfc3339(observed.now), "running": None})
     holds = reason == "Completed"
-    event = Event("Normal" if holds else "Warning", reason, message, "end")
+    if holds or turn.stopped:  # else the step's own Event has told it
+        events = (*events, Event("Normal" if holds else "Warning", reason, message, "end"))
     return Plan(
         status=_with(observed, status, holds, reason, message),
         children=tuple(turn.children),
-        events=(*events, event),
+        events=events,
         requeue_after=run.spec.ttl_seconds_after_finished,
         clear_annotations=done(run),
     )
