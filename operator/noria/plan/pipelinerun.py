@@ -12,6 +12,7 @@ from noria.plan.manifests import moment, rfc3339
 from noria.plan.pipelines import admission, cache, deploying, evaluating, lint, rerun
 from noria.plan.pipelines.advance import advance, enforce
 from noria.plan.pipelines.approvals import APPROVAL, done, refused
+from noria.plan.pipelines.fellows import SEEN
 from noria.plan.pipelines.frozen import Frozen, freeze, pack, unpack
 from noria.plan.pipelines.inputs import pipeline_outputs
 from noria.plan.pipelines.turn import ENDED, Turn, versions
@@ -226,7 +227,10 @@ def _rest(run: PipelineRun, observed: Observed) -> Plan:
     )
     if run.spec.ttl_seconds_after_finished is None or run.status.completion_time is None:
         return rest
-    left = (moment(run.status.completion_time) - observed.now).total_seconds() + run.spec.ttl_seconds_after_finished
+    ttl = float(run.spec.ttl_seconds_after_finished)
+    if any(each.deploy and each.state == "Failed" for each in run.status.steps):
+        ttl = max(ttl, SEEN.total_seconds())
+    left = (moment(run.status.completion_time) - observed.now).total_seconds() + ttl
     return replace(rest, requeue_after=left if left > 0 else None, delete_self=left <= 0)
 
 
