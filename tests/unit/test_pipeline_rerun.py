@@ -177,3 +177,13 @@ def test_a_run_that_cannot_be_taken_up_is_refused_with_the_remedy() -> None:
     assert "succeeded, so nothing of it is left to run" in said(ended(running.succeed("a"), "earlier"))
     invalid = World(inline(step("a", "x=b.x"))).settle()
     assert "never began (InvalidPipeline)" in said(ended(invalid, "earlier"))
+
+
+def test_a_version_that_was_deleted_is_registered_anew() -> None:
+    first = again(failed()).looked().succeed("train").fail("tell")
+    assert first.states()["register"] == "Succeeded"
+    kept = [each for each in first.others if each["kind"] == "ModelVersion"]
+    assert again(first, "second", *kept).looked().states()["register"] == "Cached"
+    world = again(first, "second").looked()
+    assert world.step("register")["cache"] == {"result": "Miss", "reason": "ArtifactChanged", "run": "second"}
+    assert world.states()["register"] == "Succeeded" and versions(world)

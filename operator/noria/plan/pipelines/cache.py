@@ -18,7 +18,7 @@ from noria.plan.contract import Manifest, Ref, Selector, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, digest, moment
 from noria.plan.pipelines import evaluating, graph, outcomes
 from noria.plan.pipelines.inputs import Inputs, resolve
-from noria.plan.pipelines.turn import GAVE, Turn
+from noria.plan.pipelines.turn import GAVE, Turn, versions
 
 KIND = "look"
 MARK = f"noria.dev/{KIND}"
@@ -180,6 +180,10 @@ def _kept(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs) -
     if step.evaluate:  # beside the same champion, or one that the run itself has made
         same = evaluating.itself(inputs) or key(step, inputs, record.read, turn.observed.settings) == record.key
         return Candidate(run, record) if same else "StepChanged"
+    named = {str(each.value) for each in record.outputs or ()}
+    there = {each["metadata"]["name"] for each in turn.observed.related.get(versions(turn.run), ())}
+    if step.register_ and not named <= there:
+        return "ArtifactChanged"
     then = resolve(turn.frozen, step, turn.kept(), item)
     return "StepChanged" if anew or _taken(step, inputs) != _taken(step, then) else Candidate(run, record)
 
