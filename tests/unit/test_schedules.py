@@ -15,7 +15,7 @@ from noria.api.schedule import Schedule
 from noria.plan import pipeline, pipelinerun
 from noria.plan.contract import Manifest, Observed, Plan, Ref
 from noria.plan.manifests import rfc3339
-from noria.plan.pipelines import calendar
+from noria.plan.pipelines import calendar, lint
 from noria.plan.pipelines.scheduling import run_name
 
 BEGIN = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
@@ -243,3 +243,18 @@ def test_a_run_that_took_a_wish_back_stays_until_its_endpoint_has_seen_that() ->
     world.look("p")
     world.write("p", True)
     assert not world.runs
+
+
+def test_a_pipeline_with_faults_is_checked_once_and_anew_after_an_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked, problems = list[int](), lint.problems
+    monkeypatch.setattr(lint, "problems", lambda spec, known: checked.append(1) or problems(spec, known))
+
+    def told(port: str) -> str:
+        inputs = [{"name": "v", "from": f"a.{port}"}]
+        steps = [{"name": name, "run": {"image": "once"}, "inputs": inputs if name == "b" else []} for name in "ab"]
+        live = {"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {"steps": steps}}
+        observed = Observed(settings=SETTINGS, now=BEGIN)
+        return pipeline.plan(Pipeline.model_validate(live), observed).status.conditions[0].message
+
+    assert told("x") == told("x") and len(checked) == 1
+    assert told("y") != told("x") and len(checked) == 2

@@ -1,11 +1,13 @@
 """Pipeline: its faults are told, its schedule starts runs, its limits say whose turn it is and which ended runs go."""
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 
-from noria.api.pipeline import Component, Pipeline, PipelineStatus
+from noria.api.pipeline import Component, KeptPipelineSpec, Pipeline, PipelineStatus
 from noria.plan.conditions import condition
 from noria.plan.contract import Controller, Manifest, Needs, Observed, Plan, Ref, Settings
-from noria.plan.manifests import digest
+from noria.plan.manifests import canonical, digest
 from noria.plan.pipelines import admission, fellows, lint, scheduling
 from noria.plan.pipelines.fellows import Fellow
 
@@ -71,10 +73,16 @@ def _schedule(pipeline: Pipeline, observed: Observed, mine: Sequence[Fellow]) ->
     return draft
 
 
-def _faults(pipeline: Pipeline, used: Sequence[Manifest]) -> list[lint.Problem]:
+def _faults(pipeline: Pipeline, used: Sequence[Manifest]) -> tuple[lint.Problem, ...]:
+    return _found(canonical([pipeline.spec.manifest(), *used]))
+
+
+@lru_cache(maxsize=64)
+def _found(text: str) -> tuple[lint.Problem, ...]:
     """Of 500 steps a tenth of a second, too long to be looked for at each change of a run."""
-    components = {each.metadata.name: each for each in map(Component.model_validate, used)}
-    return [*lint.problems(pipeline.spec, components), *lint.scheduled(pipeline.spec)]
+    written, *used = json.loads(text)
+    spec, components = KeptPipelineSpec.model_validate(written), map(Component.model_validate, used)
+    return (*lint.problems(spec, {each.metadata.name: each for each in components}), *lint.scheduled(spec))
 
 
 def _counted(pipeline: Pipeline, status: PipelineStatus, mine: Sequence[Fellow]) -> PipelineStatus:
