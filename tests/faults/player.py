@@ -29,7 +29,7 @@ CHILDREN = (
     "PersistentVolumeClaim",
 )
 Fate = Callable[[Manifest], str]
-"""What becomes of a Job's pod: Succeeded, or the reason of its disruption."""
+"""What becomes of a Job's pod: Succeeded, Running for ever, or the reason of its disruption."""
 
 
 def fine(job: Manifest) -> str:
@@ -53,6 +53,8 @@ class Player:
             if _ended(job) or job["spec"].get("suspend"):
                 continue
             pods = [each for each in await self.api.list("Pod", self.namespace) if _owned(each, job)]
+            if pods and self.fate(job) == "Running":
+                continue
             acted = True
             if not pods:
                 for index in range(job["spec"].get("completions", 1)):
