@@ -165,7 +165,9 @@ class Play:
         except (aiohttp.ClientError, TimeoutError):
             return None
         looks = sum(map(float, re.findall(r"^noria_reconciles_total\{.*\} (.*)$", text, re.M)))
-        idle = "noria_leader 1.0" in text and "noria_queue_depth 0.0" in text and not self.proxy.under_way
+        # A look may wait for a lease that is late: then nothing changes, and it is not idle.
+        known = ("noria_leader 1.0", "noria_queue_depth 0.0", "noria_active_workers 0.0")
+        idle = all(each in text for each in known) and not self.proxy.under_way
         told = all(self.proxy.told.get(plural, 0) >= at for plural, at in self.api.wrote.items())
         return (looks, self.proxy.events, len(self.since())) if idle and told else None
 
