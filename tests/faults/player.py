@@ -59,6 +59,8 @@ class Player:
             if not pods:
                 for index in range(job["spec"].get("completions", 1)):
                     await self._run(job, index)
+                # Once: a startTime of another second would be refused.
+                await self.api.status(job, {"active": job["spec"].get("completions", 1), "startTime": _now()})
             elif all(each["status"]["phase"] == "Running" for each in pods):
                 for each in pods:
                     await self._end(job, each)
@@ -85,7 +87,6 @@ class Player:
         }
         made = await self.api.create(pod)
         await self.api.status(made, {"phase": "Running", "startTime": _now()})
-        await self.api.status(job, {"active": 1, "startTime": _now()})
 
     async def _end(self, job: Manifest, pod: Manifest) -> None:
         """The pod's containers end as its fate is."""
