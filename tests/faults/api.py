@@ -89,6 +89,17 @@ class Api:
         place = path(manifest["kind"], metadata.get("namespace"), metadata["name"]) + subresource
         return self._noted(await self.send("PATCH", place, change, "application/merge-patch+json"))
 
+    async def replace(self, manifest: Manifest) -> tuple[int, Manifest]:
+        """Put it as somebody who edits it, whatever its version is by now: the answer as it is."""
+        metadata = manifest["metadata"]
+        place = path(manifest["kind"], metadata.get("namespace"), metadata["name"])
+        status = 409
+        while status == 409:
+            live = await self.send("GET", place)
+            metadata = metadata | {"resourceVersion": live["metadata"]["resourceVersion"]}
+            status, said = await self.said("PUT", place + "?fieldValidation=Strict", manifest | {"metadata": metadata})
+        return status, self._noted(said) if status < 300 else said
+
     async def status(self, manifest: Manifest, status: Manifest) -> Manifest:
         """Merge `status` into its status."""
         return await self.patch(manifest, {"status": status}, "/status")
@@ -108,6 +119,26 @@ class Api:
         if kind and not self.forgets and (ours or kind.api_version.startswith("noria.dev/")):
             self.wrote[kind.plural] = int(manifest["metadata"]["resourceVersion"])
         return manifest
+
+
+class Moment(Api):
+    """The cluster as it is now: each kind is listed once, for whoever asks for it in any namespace."""
+
+    def __init__(self, api: Api) -> None:
+        vars(self).update(vars(api))
+        self._listed: dict[str, list[Manifest]] = {}
+
+    async def list(self, kind: str, namespace: str | None) -> list[Manifest]:
+        """Of the one list of the kind."""
+        if kind not in self._listed:
+            self._listed[kind] = await super().list(kind, None)
+        everywhere = namespace is None or not KINDS[kind].namespaced
+        return [each for each in self._listed[kind] if everywhere or each["metadata"]["namespace"] == namespace]
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Manifest | None:
+        """Of the one list of the kind."""
+        found = await self.list(kind, namespace)
+        return next((each for each in found if each["metadata"]["name"] == name), None)
 
 
 def path(kind: str, namespace: str | None = None, name: str = "", **query: str) -> str:

@@ -8,13 +8,16 @@ import pytest
 
 from ..apiserver.conftest import ControlPlane, kubectl_of, serving
 from .scenarios import SCENARIOS
-from .stage import Outcome, playing
+from .stage import Outcome, Play, playing
 
 SEED = 7
+RENEWALS_OF_30_SECONDS = 15
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sample(count): of these cases only so many run, unless --every-fault is given")
+    if config.getoption("--every-fault"):
+        Play.renewals = RENEWALS_OF_30_SECONDS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """What a scenario came to, in words that two runs of it share: without uids, versions, moments and the hashes over them."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -44,7 +45,7 @@ class End:
     @property
     def state(self) -> list[str]:
         """Every object but Events."""
-        return sorted(yaml.safe_dump(self._timeless(each)) for each in self.objects)
+        return sorted(json.dumps(self._timeless(each), indent=1, sort_keys=True) for each in self.objects)
 
     @property
     def events(self) -> Counter[tuple[str, str, str]]:

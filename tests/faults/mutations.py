@@ -3,28 +3,37 @@ another type, of no known word, and of every other word that is known."""
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from noria.plan.contract import Manifest
+import yaml
 
-Path = tuple[str, ...]
+from noria.plan.contract import KINDS, Manifest
+
+from ..apiserver.conftest import REPOSITORY
+
+Place = tuple[str, ...]
 ANY = "[]"
 """In a path: the first item of a list, or the only value of a map."""
 KNOWN = {"uri": "pvc://noria-artifacts/data", "test": "pvc://noria-artifacts/test", "name": "other", "image": "x"}
 """What fields with a pattern may hold."""
+BASES: dict[str, list[Manifest]] = {}
+"""By kind: the objects on whose ground mistakes are made."""
+for _each in yaml.safe_load_all((Path(__file__).parent / "bases.yaml").read_text()):
+    BASES.setdefault(_each["kind"], []).append(_each)
 
 
 class Leaf(NamedTuple):
     """A field that holds a value, not fields."""
 
-    path: Path
+    path: Place
     schema: Manifest
 
 
 class Mutation(NamedTuple):
     """The value of a leaf in place of the one it has; `gone` takes the leaf away."""
 
-    path: Path
+    path: Place
     what: str
     value: Any
     gone: bool = False
@@ -33,7 +42,19 @@ class Mutation(NamedTuple):
         return f"{'.'.join(self.path)}: {self.what}"
 
 
-def leaves(schema: Manifest, path: Path = ("spec",)) -> Iterator[Leaf]:
+def schema_of(kind: str) -> Manifest:
+    """The schema of a kind of ours, as its definition has it."""
+    definition = yaml.safe_load((REPOSITORY / "crds" / f"{KINDS[kind].plural}.yaml").read_text())
+    return dict(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+
+
+def refusal(status: int, said: Manifest) -> str:
+    """What is wrong with the way in which the API server refuses: it is the user's mistake, and a sentence says which."""
+    message = str(said.get("message", ""))
+    return "" if status in (400, 422) and len(message.split()) > 5 else f"{status}: {message}"
+
+
+def leaves(schema: Manifest, path: Place = ("spec",)) -> Iterator[Leaf]:
     """All of them, in the schema's order."""
     if inner := schema.get("properties"):
         for name, each in inner.items():

@@ -29,7 +29,7 @@ CHILDREN = (
     "PersistentVolumeClaim",
 )
 Fate = Callable[[Manifest], str]
-"""What becomes of a Job's pod: Succeeded, or the reason of its disruption."""
+"""What becomes of a Job's pod: Succeeded, Running for ever, or the reason of its disruption."""
 
 
 def fine(job: Manifest) -> str:
@@ -53,10 +53,14 @@ class Player:
             if _ended(job) or job["spec"].get("suspend"):
                 continue
             pods = [each for each in await self.api.list("Pod", self.namespace) if _owned(each, job)]
+            if pods and self.fate(job) == "Running":
+                continue
             acted = True
             if not pods:
                 for index in range(job["spec"].get("completions", 1)):
                     await self._run(job, index)
+                # Once: a startTime of another second would be refused.
+                await self.api.status(job, {"active": job["spec"].get("completions", 1), "startTime": _now()})
             elif all(each["status"]["phase"] == "Running" for each in pods):
                 for each in pods:
                     await self._end(job, each)
@@ -83,7 +87,6 @@ class Player:
         }
         made = await self.api.create(pod)
         await self.api.status(made, {"phase": "Running", "startTime": _now()})
-        await self.api.status(job, {"active": 1, "startTime": _now()})
 
     async def _end(self, job: Manifest, pod: Manifest) -> None:
         """The pod's containers end as its fate is."""

@@ -164,9 +164,13 @@ WRITES: Mapping[str, int] = {name: each["writes"] for name, each in yaml.safe_lo
 
 
 async def prepared(api: Api, scenario: Scenario, namespace: str) -> None:
-    """What an administrator did before: the namespace, and the account of its pods."""
-    if scenario.everywhere:
-        return
+    """What an administrator did before, if it is not the operator that makes the namespace."""
+    if not scenario.everywhere:
+        await furnished(api, namespace)
+
+
+async def furnished(api: Api, namespace: str) -> None:
+    """A namespace, and the account of its pods."""
     await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     account = {"metadata": {"name": SERVICE_ACCOUNT, "namespace": namespace}}
     await api.create({"apiVersion": "v1", "kind": "ServiceAccount"} | account)

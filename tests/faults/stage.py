@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import yaml
@@ -33,8 +33,6 @@ HOME = "default"
 """Namespace of the lease."""
 LOOK_SECONDS = 0.1
 """Between two looks at the operator; kopf gathers changes for as long."""
-RENEWALS = 2
-"""So often the lease is renewed, every 2 s, while nothing else may be written."""
 
 
 @dataclass
@@ -94,6 +92,8 @@ class Play:
     metrics: aiohttp.ClientSession
     deadline: float = 120.0
     """Seconds within which each stage must come."""
+    renewals: ClassVar[int] = 2
+    """So often the lease is renewed, every 2 s, while nothing else may be written."""
     began: int = 0
     """How many requests had passed when the operator had come to rest for the first time."""
 
@@ -130,8 +130,9 @@ class Play:
             await asyncio.sleep(LOOK_SECONDS)
         return False
 
-    async def quiet(self, renewals: int = RENEWALS) -> None:
+    async def quiet(self, renewals: int | None = None) -> None:
         """Until it writes nothing while it renews its lease so often."""
+        renewals = renewals or self.renewals
         deadline = time.monotonic() + self.deadline
         written, renewed = -1, 0
         while len(self.proxy.writes()) != written or self._renewals() < renewed + renewals:
@@ -164,7 +165,9 @@ class Play:
         except (aiohttp.ClientError, TimeoutError):
             return None
         looks = sum(map(float, re.findall(r"^noria_reconciles_total\{.*\} (.*)$", text, re.M)))
-        idle = "noria_leader 1.0" in text and "noria_queue_depth 0.0" in text and not self.proxy.under_way
+        # A look may wait for a lease that is late: then nothing changes, and it is not idle.
+        known = ("noria_leader 1.0", "noria_queue_depth 0.0", "noria_active_workers 0.0")
+        idle = all(each in text for each in known) and not self.proxy.under_way
         told = all(self.proxy.told.get(plural, 0) >= at for plural, at in self.api.wrote.items())
         return (looks, self.proxy.events, len(self.since())) if idle and told else None
 

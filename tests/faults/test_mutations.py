@@ -4,31 +4,22 @@ import json
 import random
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from noria.plan.contract import KINDS, Manifest, Observed, Settings
+from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.controllers import CONTROLLERS
 
 from ..apiserver.conftest import REPOSITORY
 from .api import Api, path
-from .mutations import Mutation, leaves, mutated, mutations
+from .mutations import BASES, Mutation, leaves, mutated, mutations, refusal, schema_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings.model_validate(yaml.safe_load((REPOSITORY / "tests/golden/settings.yaml").read_text()))
-BASES: dict[str, list[Manifest]] = {}
-for _each in yaml.safe_load_all((Path(__file__).parent / "bases.yaml").read_text()):
-    BASES.setdefault(_each["kind"], []).append(_each)
 SAMPLE = 60
-
-
-def schema_of(kind: str) -> Manifest:
-    definition = yaml.safe_load((REPOSITORY / "crds" / f"{KINDS[kind].plural}.yaml").read_text())
-    return dict(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
 
 
 def planned(manifest: Manifest) -> None:
@@ -49,9 +40,8 @@ async def fault(api: Api, manifest: Manifest) -> tuple[str, str]:
         "POST", path(manifest["kind"], "default", dryRun="All", fieldValidation="Strict"), manifest
     )
     if status >= 300:
-        message = str(said.get("message", ""))
-        fine = status in (400, 422) and len(message.split()) > 5
-        return ("Refused", "") if fine else ("Wrong", f"{status}: {message}")
+        wrong = refusal(status, said)
+        return ("Wrong", wrong) if wrong else ("Refused", "")
     try:
         planned(said)
     except Exception as error:

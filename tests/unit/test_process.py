@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from noria.plan.contract import Look, Query, Ref, Settings
 from noria.runtime.errors import Conflict, Failed, Fenced, Forbidden, Unreachable
@@ -79,6 +80,21 @@ async def test_while_the_lease_is_late_nothing_is_planned(monkeypatch: pytest.Mo
     renewed.set()
     await handling
     assert looked.is_set() and one.queue.next_due() is None
+
+
+async def test_a_key_that_waits_for_the_lease_is_told_as_being_reconciled(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, renewed = operator(), asyncio.Event()
+    monkeypatch.setattr(one.lease, "holding", renewed.wait)
+    one.queue.add(KEY)
+    working = asyncio.create_task(one.queue.work(one._handle))
+    await asyncio.sleep(0)
+    one.refresh()
+    assert REGISTRY.get_sample_value("noria_active_workers") == 1
+    assert REGISTRY.get_sample_value("noria_queue_depth") == 0
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    one.refresh()
+    assert REGISTRY.get_sample_value("noria_active_workers") == 0
 
 
 def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(

@@ -1,4 +1,4 @@
-"""The reconciler beside what somebody else has made: under a name that it needs, or with its labels."""
+"""The reconciler beside what somebody else has made: under a name that it needs, or with its labels; and where it is refused."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from noria.plan import pipeline, pipelinerun, trainingjob
-from noria.plan.contract import Controller, Manifest, Ref, Settings
+from noria.plan.contract import Controller, Event, Manifest, Needs, Plan, Ref, Settings
 from noria.plan.pipelines.scheduling import run_name
 from noria.runtime.cluster import Cluster
-from noria.runtime.errors import AlreadyExists
+from noria.runtime.errors import AlreadyExists, Invalid
 from noria.runtime.reconciler import NameTaken, Reconciler
 from noria.runtime.store import Store, ref_of
 
@@ -118,3 +118,28 @@ def test_a_training_does_not_take_over_a_job_that_bears_its_labels_under_the_nam
         asyncio.run(reconciler.reconcile(ref_of(live)))
     assert (server.applied, server.deleted) == ([], [])
     assert server.statuses[-1]["conditions"][0]["reason"] == "NameTaken"
+
+
+@pytest.mark.parametrize(("refusals", "told"), [(0, 1), (1, 1), (2, 0)])
+def test_an_event_that_is_refused_is_posted_once_more_and_keeps_no_status_from_being_written(
+    refusals: int, told: int
+) -> None:
+    live, posted = written("Pipeline", "p", {"steps": [{"name": "a", "run": {"image": "i"}}]}), list[Manifest]()
+    answers = [True] * refusals + [False] * 2
+
+    class Refusing(Server):
+        async def create(self, manifest: Manifest) -> Manifest:
+            if answers.pop(0):
+                raise Invalid(422, "Invalid", "not now", "Event")
+            posted.append(manifest)
+            return manifest
+
+    event = Event("Normal", "Told", "something happened", "1")
+    controller = Controller(
+        pipeline.Pipeline, (), (), lambda *_: Needs(), lambda one, _: Plan(status=one.status, events=(event,))
+    )
+    server, store = Refusing(live), Store()
+    store.put(live)
+    asyncio.run(Reconciler([controller], server, store, SETTINGS, lambda: NOW).reconcile(ref_of(live)))
+    assert [each["reason"] for each in posted] == ["Told"] * told
+    assert len(server.statuses) == 1

@@ -10,6 +10,7 @@ RECONCILE_SECONDS = Histogram(
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
 QUEUE_DEPTH = Gauge("noria_queue_depth", "Keys that are ready and not yet being reconciled.")
+ACTIVE_WORKERS = Gauge("noria_active_workers", "Keys that are being reconciled, or wait for the lease to be renewed.")
 API_REQUESTS = Counter("noria_api_requests_total", "Requests to the API server.", ["verb", "kind", "code"])
 LEADER = Gauge("noria_leader", "1 in the process that holds the lease.")
 RESYNC_AGE = Gauge(

@@ -101,6 +101,7 @@ class Operator:
     def refresh(self) -> None:
         """Set the gauges that are read from what is held."""
         metrics.QUEUE_DEPTH.set(len(self.queue))
+        metrics.ACTIVE_WORKERS.set(self.queue.running)
         for kind, count in self.store.count().items():
             metrics.OBJECTS.labels(kind).set(count)
 

@@ -39,6 +39,11 @@ class Queue(Generic[K]):
         """Keys that are ready and wait for a worker."""
         return len(self._ready)
 
+    @property
+    def running(self) -> int:
+        """Keys that a worker has, be it that it waits for the lease."""
+        return len(self._running)
+
     def add(self, key: K, delay: float = 0.0) -> None:
         """Ask for a look at `key` in `delay` seconds; the earliest of several requests counts."""
         if key in self._ready or key in self._again:

@@ -205,13 +205,19 @@ class Reconciler:
         return None
 
     async def _tell(self, live: Manifest, event: Event) -> None:
-        try:
-            await self.cluster.create(report.event(live, event, self.now()))
-            metrics.EVENTS.labels(live["kind"], event.reason).inc()
-        except AlreadyExists:
-            pass
-        except (Refused, Failed) as error:
-            log.warning("an Event was refused: %s", error)
+        """Post it; once more if it is refused, for after the status nobody tells it again. It is worth no more than that:
+        what may never be posted must not keep the status from being written."""
+        for last in (False, True):
+            try:
+                await self.cluster.create(report.event(live, event, self.now()))
+                metrics.EVENTS.labels(live["kind"], event.reason).inc()
+            except AlreadyExists:
+                pass
+            except (Refused, Failed) as error:
+                if last:
+                    log.warning("an Event was refused: %s", error)
+                continue
+            return
 
     async def _write_status(self, live: Manifest, status: Manifest) -> bool:
         """Apply the status if it says something new, and tell whether it did. It names the version that was judged: a stale writer gets Conflict."""
