@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from noria.plan.contract import Answer, Query, Ref, Row
-from noria.runtime.answers import Answers, Named, read, same, split
+from noria.runtime.answers import Answers, Reply, read, same, split
 from noria.runtime.prometheus import SHARED as SHARED_LIMITS
 from noria.runtime.prometheus import Limits, Poller
 
@@ -27,14 +27,14 @@ class Said(Poller):
     """Prometheus said this."""
 
     def __init__(self, body: bytes) -> None:
-        super().__init__("http://prometheus", dict, Answers(), lambda key: None, 3600)
+        super().__init__("http://prometheus", dict, Answers(), lambda query: (), lambda key: None, 3600)
         self.body = body
 
     async def _sent(self, session: Any, query: Query, limits: Limits) -> bytes:
         return self.body
 
 
-def said(query: Query, body: bytes) -> dict[Named, Answer]:
+def said(query: Query, body: bytes) -> Reply:
     session: Any = None
     return asyncio.run(Said(body)._answer(session, query, SHARED_LIMITS))
 
@@ -64,9 +64,7 @@ documents = st.fixed_dictionaries(
 @example(OWN, b'{"status": "success", "data": {"resultType": "vector", "result": [{"metric": [], "value": {}}]}}')
 @example(SHARED, '{"status": "é"}'.encode("latin-1"))
 def test_whatever_prometheus_says_is_an_answer(query: Query, body: bytes) -> None:
-    answers = said(query, body)
-    assert None in answers
-    assert all(isinstance(each, Answer) and each.at for each in answers.values())
+    assert said(query, body).about(A).at
 
 
 @pytest.mark.parametrize(
@@ -82,13 +80,13 @@ def test_whatever_prometheus_says_is_an_answer(query: Query, body: bytes) -> Non
     ],
 )
 def test_what_is_no_vector_is_told(body: bytes, told: str) -> None:
-    assert said(OWN, body) == {None: Answer(error=told)}
+    assert said(OWN, body).about(A) == Answer(error=told)
 
 
 def test_what_has_not_been_asked_is_absent_and_what_nobody_asks_is_forgotten() -> None:
     answers = Answers()
     assert answers.of(A, [SHARED]) == {}
-    answers.take(SHARED, {None: Answer()})
+    answers.take(SHARED, Reply())
     assert answers.of(A, [SHARED]) == {SHARED: Answer()}
     answers.forget([OWN])
     assert answers.of(A, [SHARED]) == {}
@@ -99,12 +97,13 @@ def test_rows_go_to_the_object_that_their_labels_name() -> None:
         Row({"namespace": "vision", "modelendpoint": "a"}, 1.0),
         Row({"namespace": "other", "modelendpoint": "a"}, 2.0),
     )
-    assert split(SHARED, rows, NOON) == {
-        None: Answer(),
-        ("vision", "a"): Answer(rows[:1]),
-        ("other", "a"): Answer(rows[1:]),
-    }
-    assert split(OWN, rows, NOON) == {None: Answer(rows[::-1])}
+    said = split(SHARED, rows, NOON)
+    assert [said.about(each) for each in (A, A._replace(namespace="other"), A._replace(name="b"))] == [
+        Answer(rows[:1]),
+        Answer(rows[1:]),
+        Answer(),
+    ]
+    assert split(OWN, rows, NOON).about(A) == Answer(rows[::-1])
 
 
 def test_whoever_has_no_rows_knows_when_it_was_asked_too() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from noria.plan.contract import Look, Query, Ref, Settings
+from noria.plan.contract import Look, Needs, Query, Ref, Settings, Steady
 from noria.runtime.errors import Conflict, Failed, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator, _end
 
@@ -98,7 +98,7 @@ async def test_a_key_that_waits_for_the_lease_is_told_as_being_reconciled(monkey
 
 
 def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     one = operator()
     metadata = {"namespace": "n", "name": "a", "uid": "u", "resourceVersion": "1"}
@@ -106,11 +106,13 @@ def test_an_object_that_cannot_be_judged_by_an_answer_is_left_to_its_worker(
     assert one.queue.take() == KEY
     one.queue.done(KEY)
 
-    def poisoned(*_: Any) -> Look:
-        raise ZeroDivisionError("poison")
+    class Poisoned:
+        def look(self, answer: Any) -> Look:
+            raise ZeroDivisionError("poison")
 
-    monkeypatch.setattr(one.reconciler.interests, "look", poisoned)
-    assert one._look(KEY, Query("x")) is Look.NOW
+    steady = Steady("m-1", 0, 1, (Poisoned(),))
+    one.reconciler.interests.remember(KEY, Needs(queries=(Query("x"),), steady={Query("x"): steady}))
+    assert list(one._looks(Query("x"))) == [(KEY, Look.NOW)]
     one._look_at(KEY)
     assert one.queue.take() == KEY
     [record] = caplog.records

@@ -1,7 +1,7 @@
 """What is asked of Prometheus, how often, and who hears of an answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,6 +65,11 @@ async def prometheus() -> AsyncIterator[tuple[Prometheus, str]]:
     await runner.cleanup()
 
 
+def news(asking: Mapping[Query, Collection[Ref]]) -> Callable[[Query], Iterator[tuple[Ref, Look]]]:
+    """Whatever changes is news for whoever asks."""
+    return lambda query: ((key, Look.NEWS) for key in asking.get(query, ()))
+
+
 def row(name: str, value: float) -> tuple[dict[str, str], float]:
     return {"namespace": "vision", "modelendpoint": name, "version": "m-1"}, value
 
@@ -77,7 +82,8 @@ async def test_one_query_serves_all_and_only_what_changed_is_told(prometheus: tu
     server, url = prometheus
     server.answers = {"shared": [row("a", 1), row("b", 2), row("c", 3)]}
     answers, changed = Answers(), asyncio.Queue[Ref]()
-    poller = Poller(url, lambda: {SHARED: {A, B}}, answers, changed.put_nowait, 3600)
+    asking = {SHARED: {A, B}}
+    poller = Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     assert answers.of(A, [SHARED]) == {SHARED: Answer((Row(row("a", 1)[0], 1.0),))}
@@ -95,7 +101,7 @@ async def test_news_asks_only_what_has_not_been_asked(prometheus: tuple[Promethe
     server, url = prometheus
     server.answers = {"shared": [row("a", 1)], "own": [({}, 5)]}
     asking, answers, changed = {SHARED: {A}}, Answers(), asyncio.Queue[Ref]()
-    poller = Poller(url, lambda: asking, answers, changed.put_nowait, 3600)
+    poller = Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600)
     running = asyncio.create_task(poller.run())
     await heard(changed, 1)
     asking[OWN] = {B}
@@ -109,12 +115,14 @@ async def test_news_asks_only_what_has_not_been_asked(prometheus: tuple[Promethe
 async def test_a_refused_query_says_why_and_silence_says_so(prometheus: tuple[Prometheus, str]) -> None:
     _, url = prometheus
     answers, changed = Answers(), asyncio.Queue[Ref]()
-    running = asyncio.create_task(Poller(url, lambda: {OWN: {A}}, answers, changed.put_nowait, 3600).run())
+    asking = {OWN: {A}}
+    running = asyncio.create_task(Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600).run())
     await heard(changed, 1)
     assert answers.of(A, [OWN])[OWN].error == "Prometheus refuses the query: parse error"
     running.cancel()
+    asking = {SHARED: {A}}
     running = asyncio.create_task(
-        Poller("http://127.0.0.1:9", lambda: {SHARED: {A}}, answers, changed.put_nowait, 3600).run()
+        Poller("http://127.0.0.1:9", lambda: asking, answers, news(asking), changed.put_nowait, 3600).run()
     )
     await heard(changed, 1)
     assert answers.of(A, [SHARED])[SHARED].error == "Prometheus at http://127.0.0.1:9 does not answer"
@@ -131,10 +139,10 @@ async def test_what_may_begin_something_is_told_at_once_and_other_news_once_a_ro
     answers, changed, now = Answers(), asyncio.Queue[Ref](), set[Ref]()
     asking = {each: {A, B} for each in (SHARED, other, hanging)}
 
-    def look(key: Ref, query: Query) -> Look:
-        return Look.NOW if key in now else Look.NEWS
+    def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
+        return ((key, Look.NOW if key in now else Look.NEWS) for key in asking[query])
 
-    poller = Poller(url, lambda: asking, answers, changed.put_nowait, 3600, look)
+    poller = Poller(url, lambda: asking, answers, looks, changed.put_nowait, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}, "what hangs is waited for only a moment"
     server.answers = {each: [row("a", 2), row("b", 2)] for each in ("shared", "other")}
@@ -150,7 +158,7 @@ async def test_what_says_nothing_new_is_not_told(prometheus: tuple[Prometheus, s
     server.answers = {"shared": [row("a", 1), row("b", 1)]}
     looks = {A: Look.NEWS, B: Look.NEWS}
     answers, changed = Answers(), asyncio.Queue[Ref]()
-    poller = Poller(url, lambda: {SHARED: {A, B}}, answers, changed.put_nowait, 3600, lambda key, _: looks[key])
+    poller = Poller(url, lambda: {SHARED: {A, B}}, answers, lambda query: looks.items(), changed.put_nowait, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     looks[A], server.answers = Look.NONE, {"shared": [row("a", 2), row("b", 2)]}
@@ -171,7 +179,7 @@ async def test_namespaces_take_turns_with_queries_of_their_own(prometheus: tuple
     asking = {each: {A} for each in first}
     asking |= {second: {Ref("Endpoint", "text", "a")}, third: {Ref("Endpoint", "audio", "a")}}
     server.slow = {each.promql for each in first}
-    poller = Poller(url, lambda: asking, Answers(), lambda key: None, 3600)
+    poller = Poller(url, lambda: asking, Answers(), news(asking), lambda key: None, 3600)
     running = asyncio.create_task(poller.run())
     for count in range(OWN_LIMITS.at_once, len(asking) + 1):
         await asyncio.wait_for(server.reached(count), 10)
@@ -189,9 +197,11 @@ async def test_nobody_waits_for_a_query_that_hangs(
     server.answers = {"shared": [row("a", 1)]}
     answers, changed = Answers(), asyncio.Queue[Ref]()
     asking = {SHARED: {A}, **{each: {B} for each in hanging}}
-    running = asyncio.create_task(
-        Poller(url, lambda: asking, answers, changed.put_nowait, 0.05, lambda key, _: Look.NOW).run()
-    )
+
+    def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
+        return ((key, Look.NOW) for key in asking[query])
+
+    running = asyncio.create_task(Poller(url, lambda: asking, answers, looks, changed.put_nowait, 0.05).run())
     assert await heard(changed, 1) == {A}
     for _ in range(5):
         assert await heard(changed, 1) == {A}, "the rounds go on, and each answer is told"
@@ -207,7 +217,8 @@ async def test_a_query_of_ones_own_gets_less_time_and_its_silence_blames_nobody(
     server.hanging = {"own"}
     monkeypatch.setattr("noria.runtime.prometheus.OWN", OWN_LIMITS._replace(seconds=0.1))
     answers, changed = Answers(), asyncio.Queue[Ref]()
-    running = asyncio.create_task(Poller(url, lambda: {OWN: {A}}, answers, changed.put_nowait, 3600).run())
+    asking = {OWN: {A}}
+    running = asyncio.create_task(Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600).run())
     await heard(changed, 1)
     told = answers.of(A, [OWN])[OWN].error
     assert told == "Prometheus has no answer within 0.1 s; ask for less, or record a part of it by a rule"
@@ -220,7 +231,8 @@ async def test_a_huge_answer_to_a_query_of_ones_own_is_not_read(prometheus: tupl
     server, url = prometheus
     server.answers = {each.promql: [({"namespace": "vision", "padding": "x" * 2**20}, 1)] for each in (OWN, SHARED)}
     answers, changed = Answers(), asyncio.Queue[Ref]()
-    running = asyncio.create_task(Poller(url, lambda: {OWN: {A}, SHARED: {B}}, answers, changed.put_nowait, 3600).run())
+    asking = {OWN: {A}, SHARED: {B}}
+    running = asyncio.create_task(Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600).run())
     await heard(changed, 2)
     assert answers.of(A, [OWN])[OWN].error == "the answer is longer than 1 MiB; aggregate, for example with max()"
     assert answers.of(B, [SHARED])[SHARED].error is None
@@ -234,10 +246,10 @@ async def test_who_waits_hears_of_an_answer_that_says_the_same(prometheus: tuple
     interests.remember(A, Needs(queries=(SHARED,)))
     interests.remember(B, Needs(queries=(SHARED,), fresh=(SHARED,)))
 
-    def look(key: Ref, query: Query) -> Look:
-        return interests.look(key, query, answers)
+    def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
+        return interests.looks(query, answers)
 
-    poller = Poller(url, lambda: interests.asking, answers, changed.put_nowait, 3600, look)
+    poller = Poller(url, lambda: interests.asking, answers, looks, changed.put_nowait, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     before = answers.of(B, [SHARED])[SHARED].at

@@ -46,7 +46,7 @@ def recorded(*drift: float) -> tuple[dict[Query, dict[datetime, Answer]], list[d
     values = {at: Answer((Row(labels, value),)) for at, value in zip(times, drift, strict=True)}
     counts = {at: Answer((Row({"version": "digits-1"}, 500.0),)) for at in times}
     assert asked.samples
-    return {asked.values[0]: values, asked.samples: counts}, times
+    return {asked.values: values, asked.samples: counts}, times
 
 
 def told(endpoint: Endpoint, *drift: float) -> list[str]:

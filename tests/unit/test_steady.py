@@ -11,7 +11,7 @@ from noria.api import Endpoint, ModelVersion
 from noria.plan.contract import Answer, Look, Observed, Query, Ref, Row, Settings
 from noria.plan.endpoint import needs
 from noria.plan.wheel import signals
-from noria.runtime.answers import Answers
+from noria.runtime.answers import Answers, Reply
 from noria.runtime.interest import Interests
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -71,6 +71,11 @@ def judged(before: Endpoint, said: dict[Query, Answer], now: datetime) -> list[A
     return [each.manifest() for each in signals.judge(before, VERSION, observed).signals]
 
 
+def reply(answer: Answer) -> Reply:
+    """What says this of the object, of which alone it is."""
+    return Reply({None: answer.rows}, answer.error)
+
+
 def drawn(data: st.DataObject, query: Query) -> Answer:
     counted = query.promql.startswith("sum by") and "/" not in query.promql
     kind = st.builds(lambda count: Row({"version": "m-1"}, count), counts) if counted else values
@@ -87,11 +92,11 @@ def test_what_needs_no_look_would_be_recorded_as_it_is(data: st.DataObject) -> N
     interests, held = Interests(), Answers()
     interests.remember(KEY, needs(one, SETTINGS))
     for query, answer in said.items():
-        held.take(query, {None: answer})
+        held.take(query, reply(answer))
     later = NOON + timedelta(seconds=120)
     for query in data.draw(st.permutations(QUERIES)):
-        moved = held.take(query, {None: drawn(data, query)})
-        look = interests.look(KEY, query, held)
+        moved = held.take(query, reply(drawn(data, query)))
+        look = dict(interests.looks(query, held)).get(KEY, Look.NONE)
         anew = judged(one, held.of(KEY, QUERIES), later)
         recorded = [each.manifest() for each in one.status.signals]
         event(look.name)
@@ -129,8 +134,9 @@ def test_a_value_past_its_threshold_is_looked_at_at_once(drift: float, count: fl
     asked = needs(endpoint([recorded], SIGNALS[:1]), SETTINGS)
     interests.remember(KEY, asked)
     for query, value in zip(asked.queries, (drift, count), strict=True):
-        held.take(query, {None: Answer((Row({"version": "m-1", "feature": "p0"}, value),))})
-    assert max(interests.look(KEY, query, held) for query in asked.queries) is look
+        held.take(query, reply(Answer((Row({"version": "m-1", "feature": "p0"}, value),))))
+    looks = [dict(interests.looks(query, held)).get(KEY, Look.NONE) for query in asked.queries]
+    assert max(looks) is look
 
 
 def test_a_recorded_signal_that_fires_holds_nothing_back_until_its_training_began() -> None:

@@ -245,7 +245,7 @@ class Wheel(RuleBasedStateMachine):
         drift = measures.questions(
             Endpoint.model_validate({"metadata": {"name": "e"}, "spec": SPEC}).spec.monitoring.signals[0], "n"
         )
-        value = self.drift if promql == drift.values[0].promql else self.errors if "5xx" in promql else 100.0
+        value = self.drift if promql == drift.values.promql else self.errors if "5xx" in promql else 100.0
         return Answer(tuple(Row({"version": f"m-{number}"}, value) for number in range(1, 40)))
 
     def apply(self, planned: Plan) -> bool:

@@ -68,11 +68,7 @@ async def _range(
         for series in await _matrix(session, url, asked):
             for at, value in series["values"]:
                 rows[datetime.fromtimestamp(at, UTC)].append(Row(series["metric"], float(value)))
-    known = {}
-    for at, each in rows.items():
-        by_name = split(query, tuple(each), at)
-        known[at] = by_name.get(key[1:], by_name[None])
-    return known
+    return {at: split(query, each, at).about(key) for at, each in rows.items()}
 
 
 async def _matrix(session: aiohttp.ClientSession, url: str, asked: Mapping[str, str]) -> Any:

@@ -1,11 +1,14 @@
 """Knows whose plan a change concerns: the object's own, its owner's, and those that said they need to see it."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
-from noria.plan.contract import Look, Manifest, Needs, Query, Ref, Selector, marks
+from noria.plan.contract import Look, Manifest, Needs, Query, Ref, Selector, Steady, marks
 from noria.runtime.answers import Answers
+
+log = logging.getLogger(__name__)
 
 
 class Interests:
@@ -14,8 +17,8 @@ class Interests:
     def __init__(self) -> None:
         self._needs: dict[Ref, Needs] = {}
         self._needed_by: dict[Ref | Selector, set[Ref]] = defaultdict(set)
-        self.asking: dict[Query, set[Ref]] = defaultdict(set)
-        """Questions to Prometheus, and who asks."""
+        self.asking: dict[Query, dict[Ref, Steady | None]] = defaultdict(dict)
+        """Questions to Prometheus, who asks, and which answers leave it as it is."""
 
     def remember(self, key: Ref, needs: Needs) -> bool:
         """From now on `key` needs exactly this; whether something is asked that nobody asked before."""
@@ -27,14 +30,14 @@ class Interests:
         for need in needs.objects():
             self._needed_by[need].add(key)
         for query in needs.queries:
-            self.asking[query].add(key)
+            self.asking[query][key] = None if query in needs.fresh else needs.steady.get(query)
         return news
 
     def forget(self, key: Ref) -> None:
         """`key` is gone."""
         needs = self._needs.pop(key, Needs())
         for query in needs.queries:
-            self.asking[query].discard(key)
+            self.asking[query].pop(key, None)
             if not self.asking[query]:
                 del self.asking[query]
         for need in needs.objects():
@@ -42,18 +45,33 @@ class Interests:
             if not self._needed_by[need]:
                 del self._needed_by[need]
 
-    def look(self, key: Ref, query: Query, answers: Answers) -> Look:
-        """How soon `key` is to be looked at since there is a new answer to `query`."""
-        needs = self._needs[key]
-        if needs.fresh and query in needs.fresh:
+    def looks(self, query: Query, answers: Answers) -> Iterator[tuple[Ref, Look]]:
+        """Who is to be looked at since there is a new answer to `query`, and how soon; all others stay as they are.
+
+        Of a thousand that ask nearly all do, so they are told by two comparisons before anybody is judged.
+        """
+        reply, unsteady = answers.reply(query), []
+        for key, steady in self.asking.get(query, {}).items():
+            if steady and len(rows := reply.rows_of(key)) == 1:
+                labels, value = rows[0]
+                if steady.low <= value <= steady.high and labels.get("version") == steady.version:
+                    continue
+            unsteady.append(key)
+        for key in unsteady:
+            yield key, self._look(key, query, answers)
+
+    def _look(self, key: Ref, query: Query, answers: Answers) -> Look:
+        """An object that cannot be judged here is looked at, and fails there by itself."""
+        needs = self._needs.get(key, Needs())  # it may be gone by now
+        if query in needs.fresh:
             return Look.NOW
         if (steady := needs.steady.get(query)) is None:
             return Look.NEWS
-        if (answer := answers.one(key, query)) and len(answer.rows) == 1:
-            labels, value = answer.rows[0]
-            if steady.low <= value <= steady.high and labels.get("version") == steady.version:
-                return Look.NONE
-        return max(each.look(partial(answers.one, key)) for each in steady.judges)
+        try:
+            return max(each.look(partial(answers.one, key)) for each in steady.judges)
+        except Exception:
+            log.exception("%s %s/%s cannot be judged by the newest answers", *key)
+            return Look.NOW
 
     def in_change(self, ref: Ref, *versions: Manifest | None) -> set[Ref]:
         """Keys that need to see an object which has, or had, these versions."""

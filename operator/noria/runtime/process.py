@@ -60,9 +60,9 @@ class Operator:
             settings.prometheus_url,
             lambda: self.reconciler.interests.asking,
             answers,
+            self._looks,
             self._look_at,
             settings.evaluation_seconds,
-            self._look,
         )
         self.reconciler = Reconciler(
             controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC), answers, self.poller.news
@@ -154,13 +154,8 @@ class Operator:
         for key in self.reconciler.concerned(ref, old, new):
             self.queue.add(key)
 
-    def _look(self, key: Ref, query: Query) -> Look:
-        """How soon after an answer. An object that cannot be judged here is looked at, and fails there by itself."""
-        try:
-            return self.reconciler.interests.look(key, query, self.reconciler.answers)
-        except Exception:
-            log.exception("%s %s/%s cannot be judged by the newest answers", *key)
-            return Look.NOW
+    def _looks(self, query: Query) -> Iterable[tuple[Ref, Look]]:
+        return self.reconciler.interests.looks(query, self.reconciler.answers)
 
     def _look_at(self, key: Ref) -> None:
         if self.store.get(key) is not None:

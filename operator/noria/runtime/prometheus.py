@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from noria.plan.contract import Answer, Look, Query, Ref
-from noria.runtime.answers import Answers, Named, read, split
+from noria.plan.contract import Look, Query, Ref
+from noria.runtime.answers import Answers, Reply, read, split
 from noria.runtime.metrics import PROMETHEUS_QUERIES, PROMETHEUS_UP
 from noria.runtime.queue import Queue
 
@@ -27,7 +27,7 @@ AT_A_STRETCH = 50
 SETTLE_SECONDS = 0.2
 """For so long at most news wait for the other answers of the round, so that a key is told once of them all."""
 
-Asking = Mapping[Query, set[Ref]]
+Asking = Mapping[Query, Collection[Ref]]
 
 
 class Limits(NamedTuple):
@@ -54,16 +54,17 @@ class Poller:
         url: str,
         asking: Callable[[], Asking],
         answers: Answers,
+        looks: Callable[[Query], Iterable[tuple[Ref, Look]]],
         changed: Callable[[Ref], None],
         seconds: float,
-        look: Callable[[Ref, Query], Look] = lambda key, query: Look.NEWS,
     ) -> None:
-        """`changed` hears of keys that are to be looked at, as soon as `look` says of a new answer. Neither raises anything."""
-        self._url, self._asking, self._answers, self._changed = url.rstrip("/"), asking, answers, changed
-        self._seconds, self._look = seconds, look
+        """`changed` hears of keys that are to be looked at, as soon as `looks` says of a new answer. Neither raises anything."""
+        self._url, self._asking, self._answers, self._looks = url.rstrip("/"), asking, answers, looks
+        self._changed, self._seconds = changed, seconds
         self._turns = {limits: Queue[Query](self._namespace) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
         self._concerned: dict[Ref, None] = {}
+        self._reading = asyncio.Lock()
         self._woken, self._answered_one, self._answered_all = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._all = True
         self._up: bool | None = None
@@ -102,8 +103,7 @@ class Poller:
         """Asks, holds the answer, and tells of the keys that are to be looked at now; others it notes."""
         moved = self._answers.take(query, await self._answer(session, query, _limits(query)))
         self._under_way.discard(query)
-        for number, key in enumerate(tuple(self._asking().get(query, ())), start=1):
-            look = self._look(key, query)
+        for number, (key, look) in enumerate(self._looks(query), start=1):
             if look is Look.NOW:
                 self._changed(key)
             elif look is Look.NEWS and moved(key):
@@ -127,37 +127,40 @@ class Poller:
 
     def _namespace(self, query: Query) -> str:
         """Whose query it is: namespaces take turns. Those of a query that serves all count as one."""
-        asking = self._asking().get(query, set())
+        asking = self._asking().get(query, ())
         return "" if query.label else next((key.namespace or "" for key in asking), "")
 
-    async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> dict[Named, Answer]:
+    async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> Reply:
         at = datetime.now(UTC)
         try:
-            document = _document(await self._sent(session, query, limits))
+            body = await self._sent(session, query, limits)
+            async with self._reading:  # one answer at a time, and between two whatever else is ready has its turn
+                await asyncio.sleep(0)
+            document = _document(body)
         except TooLong:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = f"the answer is longer than {OWN.most_bytes / 2**20:.0f} MiB; aggregate, for example with max()"
-            return {None: Answer(error=text, at=at)}
+            return Reply(error=text, at=at)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             PROMETHEUS_QUERIES.labels("failed").inc()
             if isinstance(error, TimeoutError) and limits is OWN:
                 text = f"Prometheus has no answer within {limits.seconds} s; ask for less, or record a part of it by a rule"
-                return {None: Answer(error=text, at=at)}
+                return Reply(error=text, at=at)
             self._note(False, f"does not answer: {error!r}")
-            return {None: Answer(error=f"Prometheus at {self._url} does not answer", at=at)}
+            return Reply(error=f"Prometheus at {self._url} does not answer", at=at)
         self._note(True, "answers")
         if document["status"] == "error":
             PROMETHEUS_QUERIES.labels("refused").inc()
             why = document.get("error") or "it does not say why"
-            return {None: Answer(error=f"Prometheus refuses the query: {why}", at=at)}
+            return Reply(error=f"Prometheus refuses the query: {why}", at=at)
         try:
-            answers = split(query, read(document.get("data")), at)
+            reply = split(query, read(document.get("data")), at)
         except ValueError:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = "Prometheus answers with what is no instant vector; write an expression that gives numbers"
-            return {None: Answer(error=text, at=at)}
+            return Reply(error=text, at=at)
         PROMETHEUS_QUERIES.labels("answered").inc()
-        return answers
+        return reply
 
     async def _sent(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> bytes:
         """The answer's body. Raises TooLong, and then reads no further."""

@@ -27,14 +27,14 @@ class Reading(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """What one signal or gate asks: the worst of all values counts, and the samples that they rest on."""
+    """What one signal or gate asks: for values, of which the worst counts, and for the samples that they rest on."""
 
-    values: tuple[Query, ...]
+    values: Query | None
     samples: Query | None
 
     def all(self) -> tuple[Query, ...]:
         """Values and samples together."""
-        return (*self.values, self.samples) if self.samples else self.values
+        return tuple(each for each in (self.values, self.samples) if each)
 
 
 def worse_below(measured: Measured) -> bool:
@@ -65,24 +65,24 @@ def _questions(
 ) -> Questions:
     """Written once for all Endpoints that ask the same: the texts are long."""
     if type == "Custom":
-        return Questions((Query(promql.confined(query or "", namespace)),), None)
+        return Questions(Query(promql.confined(query or "", namespace)), None)
     if type == "Staleness":
-        return Questions((), None)
+        return Questions(None, None)
     values, samples = _asked(type, metric, quantile)
     label, selector = "" if only else LABEL, dict(only)
     if only and features:  # asked for all Endpoints at once the rows are chosen from the answer instead
         values = tuple(partial(each, features=features) if each in BY_FEATURE else each for each in values)
-    texts = [each(window, selector=selector) for each in values]
+    text = " or ".join(each(window, selector=selector) for each in values)
     if any(each in BY_FEATURE for each in values) and not features:
-        texts = [promql.worst(each) for each in texts]
-    return Questions(tuple(Query(each, label) for each in texts), Query(samples(window, selector=selector), label))
+        text = promql.worst(text)
+    return Questions(Query(text, label), Query(samples(window, selector=selector), label))
 
 
 Builder = Callable[..., str]
 
 
 def _asked(type: str, metric: str | None, quantile: float | None) -> tuple[tuple[Builder, ...], Builder]:
-    """The queries for values, and the one for samples."""
+    """What asks for values, and what for samples."""
     if type == "Latency":
         return (partial(promql.latency, quantile=quantile or 0.99),), promql.requests
     if type == "Performance":
@@ -131,12 +131,12 @@ def told(
         known.append(found)
     if failed := next((each.error for each in known if each.error), None):
         return Reading(reason="QueryFailed", message=failed)
-    return _read(measured, version, known[: len(asked.values)], known[-1] if asked.samples else None)
+    return _read(measured, version, known[0].rows, known[1] if asked.samples else None)
 
 
-def _read(measured: Measured, version: str, values: list[Answer], samples: Answer | None) -> Reading:
+def _read(measured: Measured, version: str, values: tuple[Row, ...], samples: Answer | None) -> Reading:
     custom = measured.type == "Custom"
-    rows = [row for answer in values for row in answer.rows]
+    rows = list(values)
     if custom and isinstance(measured, Signal) and len(rows) > 1:
         text = f"the query gives {len(rows)} values; aggregate them, for example with max()"
         return Reading(reason="NotScalar", message=text)

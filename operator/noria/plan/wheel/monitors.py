@@ -35,10 +35,10 @@ def alert(endpoint: Endpoint, signal: Signal, version: str) -> Manifest | None:
         asked = measures.questions(signal, namespace, only)
     except promql.InvalidQuery:
         return None  # condition Monitored tells it
-    if not asked.values:
+    if asked.values is None:
         return None
     sign = "<" if measures.worse_below(signal) else ">"
-    past = " or ".join(f"({query.promql}) {sign} {signal.threshold!r}" for query in asked.values)
+    past = f"({asked.values.promql}) {sign} {signal.threshold!r}"
     enough = f" and on () sum({asked.samples.promql}) >= {signal.min_samples}" if asked.samples else ""
     rule = {
         "alert": "NoriaSignalFiring",

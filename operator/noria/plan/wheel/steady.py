@@ -48,7 +48,7 @@ class Recorded(NamedTuple):
         if query == self.asked.samples:
             least = float(self.signal.min_samples)
             return (-inf, nextafter(least, -inf)) if few else (least, MOST)
-        if before.value is None or len(self.asked.values) > 1 or self.signal.features:
+        if before.value is None or self.signal.features:
             return NEVER  # the worst of several numbers counts
         near = 0.9 * MOVEMENT * max(before.threshold, abs(before.value))  # numbers are rounded before they are compared
         low, high = before.value - near, before.value + near
