@@ -151,7 +151,8 @@ class Operator:
 
     def _changed(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
         for key in self.reconciler.concerned(ref, old, new):
-            self.queue.add(key)
+            begins = key == ref and old is None
+            (self.queue.add if begins else self.queue.add_ahead)(key)
 
     def _look(self, key: Ref, query: Query) -> Look:
         """How soon after an answer. An object that cannot be judged here is looked at, and fails there by itself."""
