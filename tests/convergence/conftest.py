@@ -112,6 +112,8 @@ class Server(Cluster):
                 self._collect(each)
 
     def _wrote(self, verb: str, ref: Ref, manifest: Manifest | None) -> Manifest:
+        if self.crash_after == len(self.writes):
+            raise Crash
         self.writes.append(f"{verb} {ref.kind} {ref.name}")
         if manifest:
             self._set(ref, manifest)

@@ -208,9 +208,9 @@ def sweeping(server: Any) -> None:
 def test_a_claim_is_swept_once_an_interval_and_told_once(late: bool, case_type: Any) -> None:
     case = case_type(objects=[WORKSPACE], settings=SETTINGS, world=sweeping, controllers=CONTROLLERS)
     writes = check(case, late)
-    assert [each for each in writes if each.startswith("apply Job")] == [
-        "apply Job noria-sweep-1",
-        "apply Job noria-sweep-2",
+    assert [each for each in writes if each.startswith("create Job")] == [
+        "create Job noria-sweep-1",
+        "create Job noria-sweep-2",
     ]
     assert "delete Job noria-sweep-1" in writes
     server = case.serve()
@@ -248,12 +248,12 @@ def test_new_data_are_found_once_and_set_off_one_training(late: bool, case_type:
     endpoint["spec"]["monitoring"]["signals"][0]["windowSeconds"] = 86400
     endpoint["status"] |= {"signals": [], "probes": []}
     case.world = probed
-    made = [each for each in check(case, late) if each.startswith(("apply Job digits-probe", "apply TrainingJob"))]
+    made = [each for each in check(case, late) if each.startswith(("create Job digits-probe", "create TrainingJob"))]
     assert made == [
-        "apply Job digits-probe-1",
-        "apply Job digits-probe-2",
-        "apply TrainingJob digits-retrain-2",
-        "apply Job digits-probe-3",
+        "create Job digits-probe-1",
+        "create Job digits-probe-2",
+        "create TrainingJob digits-retrain-2",
+        "create Job digits-probe-3",
     ]
 
 
@@ -285,7 +285,7 @@ def pipeline_run(case_type: Any) -> Any:
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
 def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: bool, case_type: Any) -> None:
     writes = check(pipeline_run(case_type), late)
-    made = [each for each in writes if each.startswith(("apply Job", "create ModelVersion"))]
+    made = [each for each in writes if each.startswith(("create Job", "create ModelVersion"))]
     assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1 + 1, made
 
 
@@ -306,8 +306,8 @@ def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operat
     (pipeline, run, endpoint) = case.objects
     metadata = {"name": "again", "namespace": "vision"}
     case.objects = [pipeline, earlier, endpoint, run | {"metadata": metadata}]
-    made = [each for each in check(case, late) if each.startswith(("apply Job", "apply TrainingJob"))]
-    assert len(made) == 2 and made[0].startswith("apply Job again-look-1"), "one look, and the step with onExit"
+    made = [each for each in check(case, late) if each.startswith(("create Job", "create TrainingJob"))]
+    assert len(made) == 2 and made[0].startswith("create Job again-look-1"), "one look, and the step with onExit"
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
@@ -322,9 +322,9 @@ def test_a_rerun_keeps_what_succeeded_and_does_the_rest_once_however_often_the_o
     endpoint = case.objects[-1]
     case.objects = [earlier, endpoint, run | {"metadata": {"name": "again", "namespace": "vision"}}]
     writes = check(case, late)
-    made = [each for each in writes if each.startswith(("apply Job", "apply TrainingJob", "create ModelVersion"))]
+    made = [each for each in writes if each.startswith(("create Job", "create TrainingJob", "create ModelVersion"))]
     assert [each.rpartition("-")[0] for each in made] == [
-        "apply Job again-look-1", "create ModelVersion digits", "apply Job again-last",
+        "create Job again-look-1", "create ModelVersion digits", "create Job again-last",
     ]  # fmt: skip
 
 

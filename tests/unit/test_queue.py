@@ -26,6 +26,11 @@ class Promises(RuleBasedStateMachine):
         self.wanted: dict[str, float] = {}
         self.running: set[str] = set()
 
+    @rule(key=st.sampled_from(KEYS))
+    def add_ahead(self, key: str) -> None:
+        self.queue.add_ahead(key)
+        self.wanted[key] = min(self.wanted.get(key, float("inf")), self.time)
+
     @rule(key=st.sampled_from(KEYS), delay=st.sampled_from([0.0, 0.0, 1.0, 5.0, 60.0]))
     def add(self, key: str, delay: float) -> None:
         self.queue.add(key, delay)
@@ -74,6 +79,21 @@ def test_namespaces_take_turns(keys: list[str], data: Any) -> None:
         others = {each for each, left in waiting.items() if left and each != namespace}
         assert not others or turn == 0 or taken[turn - 1] != namespace
         waiting[namespace] -= 1
+
+
+def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be_moved_there() -> None:
+    queue: Queue[str] = Queue(by_namespace)
+    for key in ("a/x", "a/z", "b/x"):
+        queue.add(key)
+    for key in ("a/y", "a/z"):
+        queue.add_ahead(key)
+    assert list(iter(queue.take, None)) == ["a/y", "b/x", "a/z", "a/x"]
+    queue.add("a/x")
+    queue.add("a/y")
+    queue.add_ahead("a/y")
+    for key in ("a/x", "a/y"):
+        queue.done(key)
+    assert list(iter(queue.take, None)) == ["a/y", "a/x"]
 
 
 def test_failures_wait_longer_each_time_up_to_a_cap_until_a_success() -> None:

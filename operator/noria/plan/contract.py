@@ -21,13 +21,15 @@ class Kind(NamedTuple):
     api_version: str
     plural: str
     namespaced: bool = True
+    fixed: bool = False
+    """Whether what it is made with never changes: no field is ever taken back, so that it is created, not applied, at first."""
 
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("Workspace", API_VERSION, "workspaces", namespaced=False),
-        Kind("TrainingJob", API_VERSION, "trainingjobs"),
+        Kind("TrainingJob", API_VERSION, "trainingjobs", fixed=True),
         Kind("ModelVersion", API_VERSION, "modelversions"),
         Kind("Endpoint", API_VERSION, "modelendpoints"),
         Kind("Component", API_VERSION, "components"),
@@ -42,7 +44,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("Service", "v1", "services"),
         Kind("Pod", "v1", "pods"),
         Kind("Event", "v1", "events"),
-        Kind("Job", "batch/v1", "jobs"),
+        Kind("Job", "batch/v1", "jobs", fixed=True),
         Kind("Deployment", "apps/v1", "deployments"),
         Kind("Lease", "coordination.k8s.io/v1", "leases"),
         Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),

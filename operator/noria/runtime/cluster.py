@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import NamedTuple, Self
@@ -10,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
+from pydantic_core import from_json
 
 from noria.plan.contract import KINDS, Kind, Manifest
 from noria.runtime.errors import Fenced, Unreachable, error_of
@@ -109,7 +109,7 @@ class Cluster:
         response = await self._send("GET", url, "WATCH", of, timeout)
         try:
             async for line in response.content:
-                event = json.loads(line)
+                event = from_json(line)
                 if event["type"] == "ERROR":
                     raise error_of(event["object"].get("code", 0), event["object"], of.plural)
                 yield event["type"], event["object"]
@@ -199,7 +199,7 @@ class Cluster:
         url, label = self._url(kind, namespace, name, query), _words(kind, namespace, name, body)
         response = await self._send(method, url, verb or method, kind, timeout, body, media, label)
         try:
-            answer: Manifest = json.loads(await response.read())
+            answer: Manifest = from_json(await response.read())
             return answer
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreachable(0, "Unreachable", f"the answer broke off: {error!r}", label) from error
@@ -232,7 +232,7 @@ class Cluster:
         finally:
             API_REQUESTS.labels(verb, kind.name, code).inc()
         try:
-            status = json.loads(text)
+            status = from_json(text)
         except ValueError:
             status = {"message": text.decode(errors="replace")[:500]}
         raise error_of(response.status, status if isinstance(status, dict) else {}, label or kind.plural)

@@ -152,7 +152,8 @@ class Operator:
 
     def _changed(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
         for key in self.reconciler.concerned(ref, old, new):
-            self.queue.add(key)
+            begins = key == ref and old is None
+            (self.queue.add if begins else self.queue.add_ahead)(key)
 
     def _looks(self, query: Query) -> Iterable[tuple[Ref, Look]]:
         return self.reconciler.interests.looks(query, self.reconciler.answers)

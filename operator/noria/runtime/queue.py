@@ -1,12 +1,13 @@
 """Holds the keys that need a look: each once, each with one worker at a time, at the earliest time anyone asked for.
 
-Namespaces take turns, so that one with a thousand keys does not keep another's single key waiting.
+Namespaces take turns, so that one with a thousand keys does not keep another's single key waiting. Within one, keys
+that were asked for ahead go before the others: what has begun goes on before more begins.
 """
 
 import asyncio
 import heapq
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -28,10 +29,11 @@ class Queue(Generic[K]):
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._pushed = 0
-        self._turns: OrderedDict[str, deque[K]] = OrderedDict()
-        self._ready: set[K] = set()
+        self._turns: OrderedDict[str, tuple[OrderedDict[K, None], OrderedDict[K, None]]] = OrderedDict()
+        """Of each namespace the keys that are ready: those ahead, and the others."""
+        self._ready: dict[K, bool] = {}
         self._running: set[K] = set()
-        self._again: set[K] = set()
+        self._again: dict[K, bool] = {}
         self._failures: Counter[K] = Counter()
         self._woken = asyncio.Event()
 
@@ -56,6 +58,12 @@ class Queue(Generic[K]):
             heapq.heappush(self._heap, (at, self._pushed, key))
         self._woken.set()
 
+    def add_ahead(self, key: K) -> None:
+        """Ask for a look at `key` now, before those of its namespace that were asked for by `add`."""
+        if not self._ready.get(key, self._again.get(key, False)):
+            self._make_ready(key, ahead=True)
+            self._woken.set()
+
     def retry(self, key: K) -> float:
         """Ask for another look after a failure, later each time; says in how many seconds."""
         delay = min(self._cap, self._backoff * 2.0 ** min(self._failures[key], 30))
@@ -76,20 +84,20 @@ class Queue(Generic[K]):
                 self._make_ready(key)
         if not self._turns:
             return None
-        group, keys = self._turns.popitem(last=False)
-        key = keys.popleft()
-        if keys:
-            self._turns[group] = keys
-        self._ready.remove(key)
+        group, lanes = self._turns.popitem(last=False)
+        ahead, others = lanes
+        key, _ = (ahead or others).popitem(last=False)
+        if ahead or others:
+            self._turns[group] = lanes
+        del self._ready[key]
         self._running.add(key)
         return key
 
     def done(self, key: K) -> None:
         """The worker of `key` is free; if the key was asked for meanwhile, it is ready again."""
         self._running.remove(key)
-        if key in self._again:
-            self._again.remove(key)
-            self._make_ready(key)
+        if (ahead := self._again.pop(key, None)) is not None:
+            self._make_ready(key, ahead)
 
     def next_due(self) -> float | None:
         """When the earliest delayed key becomes ready."""
@@ -114,11 +122,13 @@ class Queue(Generic[K]):
                 self.done(key)
             await asyncio.sleep(0)  # a look that wrote nothing has waited for nothing, and others must have their turn
 
-    def _make_ready(self, key: K) -> None:
+    def _make_ready(self, key: K, ahead: bool = False) -> None:
         self._due.pop(key, None)
         if key in self._running:
-            self._again.add(key)
-        elif key not in self._ready:
-            self._ready.add(key)
-            self._turns.setdefault(self._group(key), deque()).append(key)
-            self._woken.set()
+            self._again[key] = ahead
+            return
+        first, others = self._turns.setdefault(self._group(key), (OrderedDict(), OrderedDict()))
+        others.pop(key, None)
+        (first if ahead else others)[key] = None
+        self._ready[key] = ahead
+        self._woken.set()

@@ -1,5 +1,7 @@
 """The one reconciler of all kinds: observe, plan, apply what differs, delete what is no longer wished, tell."""
 
+import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,6 +26,8 @@ from noria.runtime.store import Store, owner_of, ref_of
 log = logging.getLogger(__name__)
 OTHERS = ("Deployment", "Event", "Pod")
 """Kinds that others make of our children: no plan changes them, and it knows itself whose they are."""
+AT_ONCE = 8
+"""Children of one kind that are brought about at the same time."""
 ROUNDS = 3
 """How often a plan may ask for objects to be created before it is put back into the queue."""
 
@@ -78,8 +82,8 @@ class Reconciler:
         problem: ApiError | None = None
         try:
             plan = await self._create(controller, resource, plan)
-            for child in plan.children:
-                await self._apply(controller, resource, child)
+            for _, alike in itertools.groupby(plan.children, lambda child: child["kind"]):
+                await self._apply_all(controller, resource, alike)
         except (Refused, Failed) as error:
             plan, problem = report.refused(resource, plan, error, self.now()), error
         try:
@@ -154,10 +158,26 @@ class Reconciler:
             409, "Contended", "the names that are due are always taken by others", ref_of(plan.creates[0]).name
         )
 
+    async def _apply_all(self, controller: Controller[Any], resource: Resource, alike: Iterable[Manifest]) -> None:
+        """Apply children of one kind, which do not wait for one another; then raises what the first of them met."""
+        few = asyncio.Semaphore(AT_ONCE)
+
+        async def apply(child: Manifest) -> None:
+            async with few:
+                await self._apply(controller, resource, child)
+
+        for met in await asyncio.gather(*map(apply, alike), return_exceptions=True):
+            if met:
+                raise met
+
     async def _apply(self, controller: Controller[Any], resource: Resource, desired: Manifest) -> None:
         """Apply one child, unless it is so already. What exists and is not of this resource is not touched."""
         ref = ref_of(desired)
-        live = self.store.get(ref) or await self._read(ref)
+        live = self.store.get(ref)
+        if live is None and KINDS[ref.kind].fixed:
+            with suppress(AlreadyExists):
+                return self.store.put(await self.cluster.create(stamped(desired, None)))
+        live = live or await self._read(ref)
         # What a Workspace of this name retained is its own again when it is made anew.
         by_name = controller.owned_by_label and live and owner_of(live) == _key(resource)
         if live and not by_name and not _ours(controller, live, resource.metadata.uid):
