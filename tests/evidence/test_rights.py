@@ -11,6 +11,7 @@ KINDS = "clusterroles,clusterrolebindings,roles,rolebindings"
 @pytest.fixture
 def requests() -> list[Manifest]:
     """All requests of the operator since the cluster began."""
+    assert AUDIT_LOG.exists(), f"{AUDIT_LOG} is not there: a cluster of an older clone runs; `make down` and `make up`"
     found = asked(AUDIT_LOG)
     assert found, f"{AUDIT_LOG} is empty: `make test-e2e` fills it"
     return found

@@ -55,7 +55,7 @@ def install(plane: ControlPlane) -> Iterator[Install]:
 
     yield run
     for each in applied:
-        gone = kubectl("delete", "-f", "-", stdin=each)
+        gone = kubectl("delete", "--ignore-not-found", "-f", "-", stdin=each)
         assert gone.returncode == 0, gone.stderr
 
 

@@ -12,7 +12,7 @@ Manifest = dict[str, Any]
 SECRET, LITERAL, PARAMETER = "planted-in-a-secret-5b1d", "planted-in-a-variable-5b1d", "planted-in-a-parameter-5b1d"
 """The value of a Secret's key; of a variable that an object spells out; of a parameter of a run."""
 VARIABLE = re.compile(r"\.env\[\d+\]\.value$")
-GIVEN = re.compile(r"^PipelineRun\.(spec|status\.frozen)\.parameters\b|^ModelVersion\.spec\.lineage\.parameters\.")
+GIVEN = re.compile(r"^PipelineRun\.(spec|status\.frozen)\.parameters\b|^ModelVersion\.spec\.parameters\.")
 """Where parameters are recorded: in the run as it was asked for and as it was frozen, and in what was made by them."""
 
 

@@ -25,8 +25,9 @@ MONITORING = "monitoring.coreos.com"
 RARE: dict[Right, str] = {
     **{
         Right(MONITORING, kind, verb): "the local cluster has no Prometheus operator"
-        for kind, verb in product(("prometheusrules", "podmonitors"), ("get", "watch", "create", "patch", "delete"))
+        for kind, verb in product(("prometheusrules", "podmonitors"), ("get", "watch", "create", "patch"))
     },
+    Right(MONITORING, "prometheusrules", "delete"): "the local cluster has no Prometheus operator",
     Right("gateway.networking.k8s.io", "httproutes", "delete"): "when an administrator takes the gateway away",
     Right("noria.dev", "modelversions", "get"): "when somebody else took the number that was due",
 }
