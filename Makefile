@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo demo-loop up down status check format crds dashboards golden test test-fast test-images test-apiserver test-faults test-attacks test-e2e faults
+.PHONY: help demo demo-loop up down status check format crds dashboards golden test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e faults
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -65,20 +65,24 @@ test-faults: $(VENV)/.ready  ## what faults cost and do, on a real etcd and API 
 	$(PYTHON) hack/cluster tools
 	$(BIN)/pytest -q tests/faults
 
-test-attacks: $(VENV)/.ready  ## what a tenant may try: refused, or harmless (SECURITY.md)
+test-attacks: $(VENV)/.ready  ## what a tenant may try: refused, or harmless; what the operator may: what it uses (SECURITY.md)
 	$(PYTHON) hack/cluster tools
-	$(BIN)/pytest -q tests/attacks
+	$(BIN)/pytest -q tests/attacks tests/rights
 
 faults: $(VENV)/.ready  ## every fault at every write of every scenario: hours (docs/faults.md)
 	$(PYTHON) hack/cluster tools
 	$(BIN)/pytest -q tests/faults --every-fault
 
-test-images: $(VENV)/.ready  ## agent, trainer and server, each in its own image
+sbom: $(VENV)/.ready  ## what is in each image, as CycloneDX, in .cluster/sbom
 	$(PYTHON) hack/cluster images
+	$(BIN)/python hack/sbom.py
+
+test-images: sbom  ## agent, trainer and server, each in its own image
 	$(BIN)/python tests/images/run.py agent trainer server
 
-test-e2e: up     ## the promise, on the real cluster
+test-e2e: up     ## the promise, on the real cluster; then which of its rights the operator used
 	$(BIN)/pytest -q tests/e2e
+	$(BIN)/pytest -q tests/evidence
 
 test:            ## everything that CI runs; ends what it started
 	hack/test

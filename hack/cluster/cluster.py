@@ -25,6 +25,8 @@ from settings import CACHE, DAEMONS_CGROUP, IMAGES_JSON, KUBECONFIG, NODES, RECO
 EVERYTHING = (*controlplane.NAMES, *(name for each in NODES for name in node.names(each)))
 TEMPORARY = (
     "etcd",
+    "audit.log",
+    "audit-policy.yaml",
     "certificates",
     "charts",
     "volumes",

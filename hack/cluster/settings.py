@@ -13,6 +13,7 @@ RECORD = Path("/run/noria-cluster.json")  # survives the folder of a clone that 
 
 KUBECONFIG = STATE / "kubeconfig"
 LOGS = STATE / "logs"
+AUDIT_LOG = STATE / "audit.log"  # what Noria's operator asked the API server, since this cluster began
 BIN = STATE / "bin"  # names of the built tools, for people and tests
 CERTIFICATES = STATE / "certificates"
 VOLUMES = STATE / "volumes"

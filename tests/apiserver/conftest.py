@@ -22,7 +22,13 @@ import yaml
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "noria" / "tools"
-USERS = {"admin": "system:masters", "first": "system:masters", "second": "system:masters", "nobody": ""}
+USERS = {
+    "admin": "system:masters",
+    "first": "system:masters",
+    "second": "system:masters",
+    "nobody": "",
+    "system:serviceaccount:default:noria": "system:serviceaccounts",  # what the chart's roles allow, and nothing else
+}
 AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -84,7 +90,8 @@ class ControlPlane:
 
     def kubeconfig(self, user: str, server: str | None = None) -> Path:
         """A kubeconfig with the token of `user`; `server` stands between, under the API server's own certificate."""
-        path = self.folder / f"{user}{'-elsewhere' if server else ''}.kubeconfig"
+        # A colon would part two files in KUBECONFIG.
+        path = self.folder / f"{user.replace(':', '-')}{'-elsewhere' if server else ''}.kubeconfig"
         cluster = {"server": server or self.server, "certificate-authority": str(self.folder / "server.crt")}
         document = {
             "apiVersion": "v1",

@@ -14,6 +14,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBECONFIG = Path(os.environ.get("NORIA_KUBECONFIG", ROOT / ".cluster" / "kubeconfig"))
+AUDIT_LOG = ROOT / ".cluster" / "audit.log"
+"""What the operator asked the API server of the local cluster."""
 Manifest = dict[str, Any]
 
 

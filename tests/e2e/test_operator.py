@@ -82,6 +82,25 @@ def test_a_workspace_that_retains_keeps_its_namespace(kubectl: Kubectl) -> None:
     until(lambda: not kubectl.get("namespace", "kept"), "the namespace goes")
 
 
+def test_what_a_workspace_no_longer_gives_goes(kubectl: Kubectl) -> None:
+    team = {"apiVersion": "noria.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": "shrinking"}}
+    spec = {"members": [{"name": "ada"}], "quota": {"pods": 5}}
+    kubectl.apply(team | {"spec": spec | {"deletionPolicy": "Delete"}})
+    try:
+        for kind in ("rolebindings", "resourcequotas", "networkpolicies"):
+            until(
+                lambda each=kind: kubectl.list(each, "shrinking", "app.kubernetes.io/managed-by=noria"), f"its {kind}"
+            )
+        kubectl.apply(team | {"spec": {"deletionPolicy": "Delete", "isolation": "None"}})
+        for kind in ("rolebindings", "resourcequotas", "networkpolicies"):
+            until(
+                lambda each=kind: not kubectl.list(each, "shrinking", "app.kubernetes.io/managed-by=noria"),
+                f"its {kind} go",
+            )
+    finally:
+        kubectl.run("delete", "workspace", "shrinking", "--wait=false")
+
+
 def test_pods_are_refused_what_restricted_forbids(kubectl: Kubectl, workspace: str, images: dict[str, str]) -> None:
     spec = {"containers": [{"name": "x", "image": images["agent"], "securityContext": {"privileged": True}}]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root", "namespace": workspace}, "spec": spec}

@@ -88,7 +88,7 @@ async def _no_namespace(api: Api, namespace: str) -> bool:
     return await api.get("Namespace", None, namespace) is None
 
 
-def _serves(number: int) -> Callable[[Api, str], Awaitable[bool]]:
+def serves(number: int) -> Callable[[Api, str], Awaitable[bool]]:
     async def until(api: Api, namespace: str) -> bool:
         live = await api.get("Endpoint", namespace, "digits")
         status = (live or {}).get("status", {})
@@ -108,7 +108,7 @@ def _endpoint(namespace: str) -> Manifest:
     return resource("Endpoint", "digits", namespace, model=model, rollout={"drainSeconds": 1})
 
 
-def _pipeline(namespace: str) -> Manifest:
+def pipeline(namespace: str) -> Manifest:
     prepare = {"name": "prepare", "run": {"image": "x"}, "outputs": [{"name": "data", "type": "dataset"}]}
     given = [{"name": "data", "from": "prepare.data"}]
     train = {"name": "train", "inputs": given, "train": {"image": "x", "command": ["train"]}}
@@ -146,14 +146,14 @@ SCENARIOS = {
         Scenario(
             "serve",
             (
-                Stage(create(lambda namespace: version(namespace, 1), _endpoint), _serves(1)),
-                Stage(create(lambda namespace: version(namespace, 2)), _serves(2)),
+                Stage(create(lambda namespace: version(namespace, 1), _endpoint), serves(1)),
+                Stage(create(lambda namespace: version(namespace, 2)), serves(2)),
             ),
             settings=GATEWAY,
         ),
         Scenario(
             "pipeline",
-            (Stage(create(_pipeline, _run), holds("PipelineRun", "first", "Succeeded", "Completed")),),
+            (Stage(create(pipeline, _run), holds("PipelineRun", "first", "Succeeded", "Completed")),),
         ),
     )
 }

@@ -180,9 +180,11 @@ async def playing(
     faults: Iterable[Fault] = (),
     early: Iterable[Fault] = (),
     program: Iterable[str] = ("-m", "noria"),
+    user: str = "first",
+    before: Callable[[str], object] = lambda namespace: None,
 ) -> AsyncIterator[Play]:
     """A namespace of its own, an operator that has come to rest in it, and the harm that awaits it, `early` harm from its
-    first request on. All goes at the end."""
+    first request on. `before` is told the namespace's name before the operator begins. All goes at the end."""
     namespace = f"{scenario.name}-{uuid.uuid4().hex[:8]}"
     certificate, key = plane.folder / "server.crt", plane.folder / "server.key"
     async with (
@@ -192,8 +194,9 @@ async def playing(
     ):
         await prepared(api, scenario, namespace)
 
+        before(namespace)
         await freed(api)
-        operator = employed(plane, scenario, folder, proxy.url, namespace, api, program=program)
+        operator = employed(plane, scenario, folder, proxy.url, namespace, api, user, program)
         play = Play(scenario, namespace, proxy, api, operator, metrics)
         proxy.faults = list(early)
         proxy.kill = lambda: operator.signal(signal.SIGKILL)

@@ -191,8 +191,8 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
 
 CONTROLLER = Controller(
     resource=Endpoint,
-    owns=("InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule", "PodMonitor"),
-    watches=("Pod", "Deployment", "Event"),
+    owns=("InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule"),
+    watches=("PodMonitor", "Pod", "Deployment", "Event"),
     needs=needs,
     plan=plan,
 )

@@ -261,8 +261,8 @@ def _nodes(job: TrainingJob) -> str:
 
 CONTROLLER = Controller(
     resource=TrainingJob,
-    owns=("Job", "Service", "ConfigMap"),
-    watches=("Pod", "Event"),
+    owns=("Job", "Service"),
+    watches=("ConfigMap", "Pod", "Event"),
     needs=needs,
     plan=plan,
 )

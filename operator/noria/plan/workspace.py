@@ -139,8 +139,8 @@ def _isolation(settings: Settings) -> Manifest:
 
 CONTROLLER = Controller(
     resource=Workspace,
-    owns=("RoleBinding", "ResourceQuota", "LimitRange", "NetworkPolicy", "Job"),
-    watches=("Namespace", "PersistentVolumeClaim", "ServiceAccount", "Pod", "Event"),
+    owns=("RoleBinding", "ResourceQuota", "NetworkPolicy", "Job"),
+    watches=("Namespace", "LimitRange", "PersistentVolumeClaim", "ServiceAccount", "Pod", "Event"),
     needs=needs,
     plan=plan,
     owned_by_label=True,

@@ -32,7 +32,7 @@ def type_of(value: Any) -> str:
 
 
 def fault(value: Any, type: str) -> str | None:
-    """Why a value is not of that type, or too large; None if it is."""
+    """Why a value is not of that type, or too large; None if it is. The value itself is not told: it may be a secret."""
     if type not in VALUE_TYPES:
         return f"a value cannot be given where a {type} is expected"
     if isinstance(value, float) and not math.isfinite(value):
@@ -40,7 +40,7 @@ def fault(value: Any, type: str) -> str | None:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "it does not fit 64 bits"
     if not fits(type_of(value), type):
-        return f"{canonical(value)[:60]} is of type {type_of(value)}, not {type}"
+        return f"it is of type {type_of(value)}, not {type}"
     size = len(canonical(value).encode())
     return (
         f"it has {size} bytes as JSON; at most {VALUE_LIMIT} are passed, more belongs into a folder"

@@ -44,8 +44,13 @@ def holds(expression: str, inputs: Mapping[str, tuple[str, Any]], run: str | Non
         result = compiled.eval(data=data | ({RUN: run} if run is not None else {}))
     except RuntimeError as error:
         return _first_line(error)
-    value = result.value()
-    return value if isinstance(value, bool) else f"it gave {value}"
+    value, kind = result.value(), str(result.type())
+    if isinstance(value, bool):
+        return value
+    if kind != "ERROR":
+        return f"it gave {kind}, not true or false"
+    # What follows the second colon may be a value, and that a secret: `NOT_FOUND: Key not found in map : "..."`.
+    return f"it gave {': '.join(each.strip() for each in str(value).split(':')[:2])}"
 
 
 def _coerced(type: str, value: Any) -> Any:
