@@ -17,7 +17,7 @@ BY_KIND = {controller.resource.kind(): controller for controller in CONTROLLERS}
 SETTINGS = Settings.model_validate(yaml.safe_load((HERE / "settings.yaml").read_text()))
 
 
-class Plain(yaml.SafeDumper):
+class Plain(yaml.CSafeDumper):
     """YAML without anchors: reviewers read each object as it is applied."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -25,7 +25,7 @@ class Plain(yaml.SafeDumper):
 
 
 def load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
+    return yaml.load(path.read_text(), yaml.CSafeLoader)
 
 
 def read_observed(path: Path) -> Observed:
