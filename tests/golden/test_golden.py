@@ -45,12 +45,11 @@ def read_observed(path: Path) -> Observed:
 
 
 def read_query(answer: dict[str, Any]) -> Query:
-    """A query by the builder and its arguments, as `feature_psi(3600)`, or in PromQL for one of the user's own."""
+    """A query by its builders and their arguments, as `feature_psi(3600)`, or in PromQL for one of the user's own."""
     if "promql" in answer:
         return Query(answer["promql"], answer.get("label", ""))
-    ((name, arguments),) = answer["ask"].items()
-    text = getattr(promql, name)(**arguments)
-    by_feature = name in ("feature_psi", "quality", "schema_errors")
+    text = " or ".join(getattr(promql, name)(**arguments) for name, arguments in answer["ask"].items())
+    by_feature = answer["ask"].keys() & {"feature_psi", "quality", "schema_errors"}
     return Query(promql.worst(text) if by_feature and not answer.get("every") else text, "modelendpoint")
 
 
