@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.special import kl_div
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
+from noria.api.monitoring import Signal
 from noria.plan.wheel import promql
+from noria.plan.wheel.measures import questions
 
 if TYPE_CHECKING:
     from conftest import Promtool
@@ -137,6 +139,10 @@ def test_bad_values_and_refused_requests_are_shares(promtool: "Promtool") -> Non
     ]
     promtool.expect(data, promql.quality(HOUR), rows)
     promtool.expect(data, promql.schema_errors(HOUR), [(ENDPOINT, 0.2)])
+    signal = Signal.model_validate({"name": "quality", "type": "DataQuality", "threshold": 0.05, "windowSeconds": HOUR})
+    asked = questions(signal, ENDPOINT["namespace"]).values
+    assert asked is not None
+    promtool.expect(data, asked.promql, [(ENDPOINT, 0.2)])
     promtool.expect(data, promql.error_rate(HOUR), [(ENDPOINT, 0.05)])
     promtool.expect(data, promql.requests(HOUR), [(ENDPOINT, 1200)])
 
