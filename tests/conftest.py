@@ -1,6 +1,10 @@
-"""Options of the whole test suite."""
+"""Options of the whole test suite. How long one example takes says more of the machine than of the code: no deadline."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("noria", deadline=None)
+settings.load_profile("noria")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -25,7 +25,7 @@ def test_prometheus_reads_the_query_as_its_own_tool_confines_it(promtool: "Promt
     assert promtool.formatted(confined(query, "a")) == promtool.with_namespace(query, "a")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(expressions)
 def test_so_it_is_for_any_expression(promtool: "Promtool", query: str) -> None:
     assert promtool.formatted(confined(query, "a")) == promtool.with_namespace(query, "a")

@@ -58,7 +58,7 @@ counts = st.lists(st.integers(0, 1000), min_size=4, max_size=4).filter(any)
 shares = st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(counts, shares)
 def test_psi_is_the_textbooks(promtool: "Promtool", counts: list[int], shares: list[int]) -> None:
     baseline = [each / sum(shares) for each in shares]
@@ -156,7 +156,7 @@ def test_no_error_so_far_is_a_share_of_zero(promtool: "Promtool") -> None:
 classes = st.sampled_from(["cat", "dog", "eel", "fox"])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(classes, classes, st.sampled_from(["", "site-b"])), min_size=1, max_size=30))
 def test_accuracy_and_f1_are_scikit_learns(promtool: "Promtool", feedback: list[tuple[str, str, str]]) -> None:
     data: dict[str, int] = {}

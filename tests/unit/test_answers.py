@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from noria.plan.contract import Answer, Query, Ref, Row
@@ -57,7 +57,6 @@ documents = st.fixed_dictionaries(
     st.sampled_from((SHARED, OWN)),
     (documents | anything).map(lambda each: json.dumps(each).encode()) | st.binary(),
 )
-@settings(deadline=None)
 @example(SHARED, b"[]")
 @example(SHARED, b"[" * 100_000)
 @example(SHARED, b'{"status": "success", "data": {"resultType": "vector", "result": [7]}}')

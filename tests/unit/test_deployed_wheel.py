@@ -57,4 +57,4 @@ class Deployed(Wheel):
 
 
 TestDeployed = Deployed.TestCase
-TestDeployed.settings = settings(max_examples=100, stateful_step_count=30, deadline=None, derandomize=True)
+TestDeployed.settings = settings(max_examples=100, stateful_step_count=30, derandomize=True)

@@ -80,7 +80,7 @@ class Model:
 ENDED = {"Succeeded", "Skipped", "Failed"}
 
 
-@settings(max_examples=GRAPHS, deadline=None)
+@settings(max_examples=GRAPHS)
 @given(graphs(), st.integers(0, 2**32), st.booleans())
 def test_what_must_run_runs_once_and_in_order(steps: list[dict[str, Any]], seed: int, dying: bool) -> None:
     chance = random.Random(seed)
@@ -124,7 +124,7 @@ def test_what_must_run_runs_once_and_in_order(steps: list[dict[str, Any]], seed:
     assert world.verdict()[0] == ("False" if exits else "True")
 
 
-@settings(max_examples=GRAPHS, deadline=None)
+@settings(max_examples=GRAPHS)
 @given(graphs(), st.integers(0, 2**32), st.booleans())
 def test_a_rerun_does_what_had_not_succeeded_and_nothing_else(
     steps: list[dict[str, Any]], seed: int, dying: bool

@@ -138,4 +138,4 @@ class Probes(RuleBasedStateMachine):
 
 
 TestProbes = Probes.TestCase
-TestProbes.settings = settings(max_examples=300, stateful_step_count=40, deadline=None, derandomize=True)
+TestProbes.settings = settings(max_examples=300, stateful_step_count=40, derandomize=True)

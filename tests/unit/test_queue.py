@@ -65,7 +65,7 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestPromises.settings = settings(max_examples=200, stateful_step_count=60)
 
 
 @given(st.lists(st.sampled_from(KEYS), unique=True), st.data())

@@ -164,6 +164,4 @@ class Rough(Wheel):
 
 
 TestRough = Rough.TestCase
-TestRough.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, derandomize=True, report_multiple_bugs=True
-)
+TestRough.settings = settings(max_examples=100, stateful_step_count=30, derandomize=True, report_multiple_bugs=True)

@@ -56,7 +56,7 @@ ZONES = st.sampled_from(["Etc/UTC", "Europe/Berlin", "America/New_York", "Austra
 MINUTES = st.integers(0, 60 * 24 * 400)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CRONS, ZONES, MINUTES, st.integers(0, 60 * 40))
 def test_the_newest_time_is_the_last_of_all(cron: str, zone: str, start: int, length: int) -> None:
     given, after = schedule(cron, zone), BEGIN + timedelta(minutes=start)
@@ -67,7 +67,7 @@ def test_the_newest_time_is_the_last_of_all(cron: str, zone: str, start: int, le
     assert calendar.count(given, after, now) == min(len(passed), calendar.COUNTED)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.from_regex(r"[0-9A-Za-z*,/#-]{1,4}( [0-9A-Za-z*,/#-]{1,4}){4}", fullmatch=True)
     | st.from_regex(r"[0-9L*,/#W-]{1,6}( [0-9L*,/#W-]{1,6}){4}", fullmatch=True),
@@ -178,7 +178,7 @@ HAPPENINGS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(1, 2),
     st.sampled_from(["Allow", "Forbid", "Replace"]),

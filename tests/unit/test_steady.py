@@ -83,7 +83,7 @@ def drawn(data: st.DataObject, query: Query) -> Answer:
 
 
 @given(st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_what_needs_no_look_would_be_recorded_as_it_is(data: st.DataObject) -> None:
     """From whatever is recorded, answer by answer as they come in."""
     said = {query: drawn(data, query) for query in QUERIES}

@@ -4,4 +4,4 @@ from hypothesis import settings
 from wheel import Wheel
 
 TestWheel = Wheel.TestCase
-TestWheel.settings = settings(max_examples=300, stateful_step_count=60, deadline=None, derandomize=True)
+TestWheel.settings = settings(max_examples=300, stateful_step_count=60, derandomize=True)
