@@ -55,7 +55,7 @@ golden: $(VENV)/.ready  ## renew plan.yaml of the golden cases, for review
 	$(BIN)/pytest -q tests/golden --rewrite
 
 test-fast: check  ## everything that needs no cluster: seconds
-	$(BIN)/pytest -q tests/golden tests/unit tests/convergence
+	$(BIN)/pytest -q -n auto tests/golden tests/unit tests/convergence
 
 test-apiserver: $(VENV)/.ready  ## a real etcd and API server; the queries in a real Prometheus
 	$(PYTHON) hack/cluster tools

@@ -30,6 +30,8 @@ RARE: dict[Right, str] = {
     Right(MONITORING, "prometheusrules", "delete"): "the local cluster has no Prometheus operator",
     Right("gateway.networking.k8s.io", "httproutes", "delete"): "when an administrator takes the gateway away",
     Right("noria.dev", "modelversions", "get"): "when somebody else took the number that was due",
+    Right("noria.dev", "trainingjobs", "get"): "when somebody else took the name that was due",
+    Right("batch", "jobs", "get"): "when somebody else took the name that was due",
 }
 """What the end-to-end tests need not use, and why; test_used.py provokes each of them."""
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ async def paused(play: Play) -> None:
     await play.until(lambda: _none(play, "TrainingJob"))
 
 
+async def cancelled(play: Play) -> None:
+    """A run is cancelled while a container and a training of it run: they are suspended."""
+    api, name = play.api, play.namespace
+    steps = [{"name": "count", "run": {"image": "x"}}, {"name": "train", "train": {"image": "x", "command": ["train"]}}]
+    run = await api.create(resource("PipelineRun", "cancelled", name, inline={"steps": steps}))
+
+    async def stand(suspended: bool) -> bool:
+        found = [each for kind in ("Job", "TrainingJob") for each in await api.list(kind, name)]
+        made = [each for each in found if each["metadata"]["labels"]["noria.dev/owner-name"] == "cancelled"]
+        return [bool(each["spec"].get("suspend")) for each in made] == [suspended] * len(steps)
+
+    await until(play, lambda: stand(False))
+    await api.patch(run, {"spec": {"cancel": True}})
+    await until(play, lambda: stand(True))
+
+
 async def turned(play: Play) -> None:
     """An Endpoint is asked by hand to train, by a Pipeline that keeps one run; then nothing is watched, and no gateway is there."""
     api, name = play.api, play.namespace
@@ -96,6 +113,10 @@ async def _gone(play: Play, manifest: Manifest) -> bool:
     return not await play.api.get(manifest["kind"], play.namespace, manifest["metadata"]["name"])
 
 
+def _made(asked: Asked, plural: str) -> bool:
+    return asked.method == "POST" and asked.plural == plural
+
+
 async def _taken(proxy: Proxy, asked: Asked, forward: Forward) -> Answer:
     """Somebody else was faster."""
     await forward()
@@ -110,10 +131,10 @@ async def test_what_the_chart_grants_is_what_the_operator_uses(
         (folder := tmp_path / scenario.name).mkdir()
         async with playing(plane, scenario, folder, user=OPERATOR) as play:
             await play.through()
-    taken = Fault(lambda asked: asked.method == "POST" and asked.plural == "modelversions", _taken)
+    taken = [Fault(partial(_made, plural=each), _taken) for each in ("modelversions", "jobs", "trainingjobs")]
     life = Scenario("life", (), settings=GATEWAY, everywhere=True)
-    async with playing(plane, life, tmp_path, [taken], user=OPERATOR) as play:
-        for each in (edited, paused, turned):
+    async with playing(plane, life, tmp_path, taken, user=OPERATOR) as play:
+        for each in (edited, paused, cancelled, turned):
             await each(play)
     asked = plane.requests(OPERATOR)
     assert refused(asked) == []
