@@ -14,6 +14,7 @@ import yaml
 
 from noria.plan.contract import KINDS, Settings
 from noria.plan.controllers import CONTROLLERS
+from noria.plan.manifests import OWNER_UID
 from noria.runtime.store import ref_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -31,13 +32,13 @@ def golden(folder: Path, case_type: Any) -> Any:
     observed = yaml.safe_load((folder / "observed.yaml").read_text())
     children = copy.deepcopy(observed.get("children", []))
     controller = OWNS[resource["kind"]]
-    for child in children:
+    related = copy.deepcopy([each for need in observed.get("related", []) for each in need["objects"]])
+    uid = resource["metadata"]["uid"]
+    made = (each for each in related if (each["metadata"].get("labels") or {}).get(OWNER_UID) == uid)
+    for child in (*children, *made):
         if child["kind"] in controller.owns and not controller.owned_by_label:
-            reference = {"kind": resource["kind"], "name": resource["metadata"]["name"]}
-            child["metadata"]["ownerReferences"] = [
-                reference | {"uid": resource["metadata"]["uid"], "controller": True}
-            ]
-    related = [each for need in observed.get("related", []) for each in need["objects"]]
+            reference = {"kind": resource["kind"], "name": resource["metadata"]["name"], "uid": uid}
+            child["metadata"]["ownerReferences"] = [reference | {"controller": True}]
     unique = {ref_of(each): each for each in (resource, *children, *related)}
     return case_type(
         objects=list(unique.values()),
