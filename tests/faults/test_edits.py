@@ -10,7 +10,7 @@ from .lives import SCENARIO, WRITES, Ground, Life, World, grounds
 from .mutations import Mutation, mutations
 from .stage import playing
 
-SAMPLE = 8
+SAMPLE = 4
 """Edits of each object, unless all are made."""
 LIVES = 16
 """So many of one object live at a time, if it takes edits at all."""
