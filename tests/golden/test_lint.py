@@ -77,6 +77,10 @@ CASES: dict[str, tuple[list[Any], str]] = {
         "steps[t].inputs[d]: a training takes one folder an input",
     ),
     "registering data": ([A, step("r", "model=a.data", register={"model": "m"})], "steps[r].inputs[model]: it is of type dataset"),
+    "registering what has no digest": (
+        [step("r", register={"model": "m"}) | {"inputs": [{"name": "model", "uri": "pvc://c/m", "type": "model"}]}],
+        "steps[r].inputs[model]: what lies there has no digest; register what a step has made",
+    ),
     "registering nothing": ([A, step("r", register={"model": "m"})], "register takes the input model"),
     "evaluating nothing": ([step("e", evaluate=EVALUATE)], "steps[e].inputs: evaluate takes the input model; bind it"),
     "evaluating data": ([A, step("e", "model=a.data", evaluate=EVALUATE)], "steps[e].inputs[model]: it is of type dataset; bind an output of type model"),
