@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo demo-loop up down status check format crds dashboards golden test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e faults
+.PHONY: help demo demo-loop up down status check format crds dashboards golden test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e faults mutants
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -64,6 +64,9 @@ test-apiserver: $(VENV)/.ready  ## a real etcd and API server; the queries in a 
 test-faults: $(VENV)/.ready  ## what faults cost and do, on a real etcd and API server: the counts and a sample
 	$(PYTHON) hack/cluster tools
 	$(BIN)/pytest -q tests/faults
+
+mutants: $(VENV)/.ready  ## 200 small mistakes in plan/, drawn at random: how many the fast tests notice (docs/faults.md)
+	$(BIN)/python hack/mutants.py 200
 
 test-attacks: $(VENV)/.ready  ## what a tenant may try: refused, or harmless; what the operator may: what it uses (SECURITY.md)
 	$(PYTHON) hack/cluster tools

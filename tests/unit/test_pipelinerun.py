@@ -165,6 +165,24 @@ def test_a_model_that_is_trained_is_registered_once() -> None:
     assert world.verdict() == ("True", "Completed")
 
 
+def test_a_refused_pod_is_told_at_the_step_whose_it_is() -> None:
+    world = World(inline(step("a"), step("b"))).settle()
+    about = {"kind": "Job", "name": world.active()["b"]["metadata"]["name"]}
+    event = {"metadata": {"name": "e", "labels": {}}, "involvedObject": about, "message": "exceeded quota: noria"}
+    world.live["Event", "e"] = {"kind": "Event", **event}
+    (told,) = world.settle().status["conditions"]
+    assert told["reason"] == "QuotaExceeded" and told["message"].startswith("step b: exceeded quota")
+
+
+def test_a_version_knows_what_its_model_was_made_of() -> None:
+    train = step("t", "data=p.data", train={"recipe": {"name": "classifier"}})
+    register = step("reg", "model=t.model", register={"model": "digits"})
+    world = World(inline(step("p", gives="data:dataset"), train, register)).settle().succeed("p").succeed("t")
+    (version,) = (each for each in world.others if each["kind"] == "ModelVersion")
+    assert version["spec"]["lineage"]["inputs"] == world.step("p")["outputs"]
+    assert set(world.step("p")["outputs"][0]) == {"name", "uri", "digest"}
+
+
 def test_an_output_of_the_wrong_type_or_too_large_fails_the_step_with_its_name() -> None:
     for value in ("text", "x" * 2000):
         type = "integer" if value == "text" else "string"

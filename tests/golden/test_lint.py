@@ -1,4 +1,4 @@
-"""What is told of a pipeline before anything runs, with the path of each fault; the same by `noria lint`."""
+"""What is told of a pipeline before anything runs, with the path of each fault; the same by `noria lint`. golden/lint.txt holds it word by word."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from noria.__main__ import main
 from noria.plan.pipelines.files import faults
 
 ROOT = Path(__file__).parents[2]
+TOLD = Path(__file__).parent / "lint.txt"
 TRAIN = {"recipe": {"name": "classifier"}}
 COMPONENT = {
     "kind": "Component",
@@ -76,6 +77,10 @@ CASES: dict[str, tuple[list[Any], str]] = {
         "steps[t].inputs[d]: a training takes one folder an input",
     ),
     "registering data": ([A, step("r", "model=a.data", register={"model": "m"})], "steps[r].inputs[model]: it is of type dataset"),
+    "registering what has no digest": (
+        [step("r", register={"model": "m"}) | {"inputs": [{"name": "model", "uri": "pvc://c/m", "type": "model"}]}],
+        "steps[r].inputs[model]: what lies there has no digest; register what a step has made",
+    ),
     "registering nothing": ([A, step("r", register={"model": "m"})], "register takes the input model"),
     "evaluating nothing": ([step("e", evaluate=EVALUATE)], "steps[e].inputs: evaluate takes the input model; bind it"),
     "evaluating data": ([A, step("e", "model=a.data", evaluate=EVALUATE)], "steps[e].inputs[model]: it is of type dataset; bind an output of type model"),
@@ -127,16 +132,33 @@ CASES: dict[str, tuple[list[Any], str]] = {
     "a component's output": ([A, step("b", "rows=a.rows", "data=a.data", component="c"), step("d", "m=b.out")], ""),
     "two inputs of one variable": ([A, step("b", "a-x=a.rows", "A-X=a.rows")], "two of them would be the variable A_X"),
     "a file that is none": ([step("a", run={"image": "x", "code": {"../x": ""}})], "steps[a].run.code[../x]: it is no plain file name"),
+    "a version that is not registered": ([T, step("b", "v=t.version")], "steps[b].inputs[v].from: version is no output of step t"),
+    "a default of another type": ([A], "spec.parameters[x].default: it is of type string, not integer; correct the default"),
     "no such field": ([step("a", retries=3)], "spec.steps[a].retries: there is no such field"),
 }  # fmt: skip
+BESIDE_STEPS: dict[str, dict[str, Any]] = {
+    "an output of nothing": {"outputs": [{"name": "x", "from": "a.y"}]},
+    "a default of another type": {"parameters": [{"name": "x", "type": "integer", "default": "a"}]},
+}
+
+
+def told(case: str) -> list[str]:
+    return list(faults([COMPONENT, pipeline(*CASES[case][0], **BESIDE_STEPS.get(case, {}))]))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_faults_are_told_with_their_path_and_the_remedy(case: str) -> None:
-    steps, sentence = CASES[case]
-    outputs = {"outputs": [{"name": "x", "from": "a.y"}]} if case == "an output of nothing" else {}
-    found = list(faults([COMPONENT, pipeline(*steps, **outputs)]))
+    found, sentence = told(case), CASES[case][1]
     assert any(sentence in each for each in found) if sentence else not found, found
+
+
+def test_what_is_told_is_told_word_by_word(request: pytest.FixtureRequest) -> None:
+    schedules = {case: list(faults([pipeline(A, schedule=SCHEDULES[case][0])])) for case in SCHEDULES}
+    found = {case: told(case) for case in CASES} | schedules
+    text = "\n".join("\n    ".join((case, *lines)) for case, lines in found.items()) + "\n"
+    if request.config.getoption("--rewrite"):
+        TOLD.write_text(text)
+    assert text == TOLD.read_text()
 
 
 SCHEDULES: dict[str, tuple[Any, str]] = {
