@@ -36,7 +36,7 @@ def test_a_lost_node(kubectl: Kubectl, workspace: str) -> None:
         "preference": {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [VICTIM]}]},
     }
     spec = {
-        "recipe": {"name": "classifier", "parameters": {"epochs": "2000", "batchSize": "32"}},
+        "recipe": {"name": "classifier", "parameters": {"epochs": "600", "batchSize": "32"}},
         "inputs": [{"name": "train", "uri": "pvc://noria-artifacts/data/digits"}],
         "resources": {"cpu": "500m", "memory": "1Gi"},
         "placement": {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}}},
