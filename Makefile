@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo demo-loop up down status check format crds dashboards golden test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e faults mutants
+.PHONY: help demo demo-loop up down status check format crds dashboards golden bench test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e faults mutants
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -75,6 +75,10 @@ test-attacks: $(VENV)/.ready  ## what a tenant may try: refused, or harmless; wh
 faults: $(VENV)/.ready  ## every fault at every write of every scenario: hours (docs/faults.md)
 	$(PYTHON) hack/cluster tools
 	$(BIN)/pytest -q tests/faults --every-fault
+
+bench: $(VENV)/.ready  ## TrainingJobs beside Kubeflow Trainer and bare Jobs, on a machine at rest: an hour (bench/README.md)
+	$(PYTHON) hack/cluster tools
+	$(BIN)/python bench/trainings.py
 
 sbom: $(VENV)/.ready  ## what is in each image, as CycloneDX, in .cluster/sbom
 	$(PYTHON) hack/cluster images

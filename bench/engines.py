@@ -23,8 +23,7 @@ class Noria:
     name, plural = "Noria", "apis/noria.dev/v1alpha1/namespaces/bench/pipelineruns"
 
     def start(self, plane: Plane) -> Process:
-        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        plane.define(ROOT / "crds")
         settings = {"agentImage": "a", "trainerImage": "t", "serverImage": "s", "servingRuntime": "r"}
         (config := plane.folder / "noria.yaml").write_text(yaml.safe_dump(settings))
         port = free_ports(1)[0]
@@ -36,7 +35,7 @@ class Noria:
         }
         command = [sys.executable, "-m", "noria", "run", f"--config={config}", f"--port={port}"]
         process = plane.start("engine", *command, env=environment)
-        until(lambda: process.alive() or _says(port, "noria_leader 1.0"), "the operator leads", 60)
+        until(lambda: process.alive() or says(port, "noria_leader 1.0"), "the operator leads", 60)
         return process
 
     def written(self, name: str, width: int, depth: int) -> Manifest:
@@ -77,9 +76,7 @@ class Argo:
 
     def start(self, plane: Plane) -> Process:
         manifests = module("argo", "github.com/argoproj/argo-workflows/v3") / "manifests/base/crds/minimal"
-        crds = [str(each) for each in manifests.glob("argoproj.io_*.yaml")]
-        plane.kubectl("apply", "--server-side", *(word for each in crds for word in ("-f", each)))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        plane.define(*manifests.glob("argoproj.io_*.yaml"))
         port = free_ports(1)[0]
         config = {"nodeEvents": {"enabled": False}, "metricsConfig": {"port": port, "secure": False}}
         metadata = {"name": "workflow-controller-configmap", "namespace": NAMESPACE}
@@ -96,7 +93,7 @@ class Argo:
         )
         environment = {"LEADER_ELECTION_DISABLE": "true", "DEFAULT_REQUEUE_TIME": self.requeue}
         process = plane.start("engine", program, *words, env=environment)
-        until(lambda: process.alive() or _says(port, "argo_workflows"), "the controller works", 60)
+        until(lambda: process.alive() or says(port, "argo_workflows"), "the controller works", 60)
         return process
 
     def written(self, name: str, width: int, depth: int) -> Manifest:
@@ -155,17 +152,18 @@ async def _post(session: aiohttp.ClientSession, path: str, manifest: Manifest) -
         await answer.read()
 
 
-async def submit(session: aiohttp.ClientSession, engine: Engine, manifests: Iterable[Manifest], rate: float) -> None:
+async def submit(session: aiohttp.ClientSession, path: str, manifests: Iterable[Manifest], rate: float) -> None:
     """Creates them, `rate` a second (0: all at once)."""
     async with asyncio.TaskGroup() as tasks:
         for manifest in manifests:
-            tasks.create_task(_post(session, f"/{engine.plural}", manifest))
+            tasks.create_task(_post(session, f"/{path}", manifest))
             await asyncio.sleep(1 / rate if rate else 0)
 
 
-def _says(port: int, word: str) -> bool:
+def says(port: int, word: str, page: str = "metrics") -> bool:
+    """Whether a page on loopback holds the word; not while nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=2) as answer:
             return word in answer.read().decode()
     except OSError:
         return False

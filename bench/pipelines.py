@@ -66,7 +66,9 @@ async def measured(engine: Engine, load: Load, place: Plane, process: Process) -
     known, cpu, jobs_cpu, began = len(place.audit()), process.cpu(), jobs.cpu(), time.monotonic()
     names = [f"{'abc'[LOADS.index(load)]}{number}" for number in range(load.count)]
     async with place.session("bench") as session:
-        await submit(session, engine, (engine.written(name, load.width, load.depth) for name in names), load.rate)
+        await submit(
+            session, engine.plural, (engine.written(name, load.width, load.depth) for name in names), load.rate
+        )
         while not {*names} <= await over(session, engine):
             process.alive()
             if time.monotonic() > began + LIMIT_SECONDS:

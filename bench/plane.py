@@ -1,6 +1,6 @@
 """A control plane of the bench's own whose nodes and pods kwok plays: etcd, API server, Job controller and scheduler are real.
 
-Every write is in the audit log under the name of who made it; the log has one clock for all of them.
+Every write is in the audit log under the name of who made it (reads too where a bench asks for them); the log has one clock for all.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import yaml
 from local import ROOT, until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-USERS = ("bench", "engine", "executor", "jobs", "scheduler", "kwok")
+USERS = ("bench", "engine", "executor", "trainer", "jobset", "jobs", "scheduler", "kwok")
 NODES, POD_SECONDS = 10, 1
 QPS = {"kube-api-qps": 500, "kube-api-burst": 1000}
 AUDIT = {
@@ -44,8 +44,26 @@ containerStatuses:
   started: false
   state: {terminated: {exitCode: 0, reason: Completed, startedAt: {{ Now | Quote }}, finishedAt: {{ Now | Quote }}}}
 {{ end }}
+{{ with .spec.initContainers }}
+{{ if eq (index . 0).name "agent" }}
+initContainerStatuses:
+- image: {{ (index . 0).image | Quote }}
+  name: agent
+  ready: false
+  restartCount: 0
+  started: false
+  state:
+    terminated:
+      exitCode: 0
+      finishedAt: {{ Now | Quote }}
+      message: '{"digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000", "format": "files"}'
+      reason: Completed
+      startedAt: {{ Now | Quote }}
+{{ end }}
+{{ end }}
 phase: Succeeded
 """
+"""A pod's end; where Noria's agent is in it, also what the agent tells, since no container runs."""
 
 
 def built(name: str, package: str) -> Path:
@@ -104,10 +122,17 @@ class Process:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def held(self) -> float:
+        """The memory that it holds, in MiB."""
+        return self._memory("VmRSS")
+
     def peak(self) -> float:
         """The most memory that it held, in MiB."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> float:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 @dataclass
@@ -158,6 +183,16 @@ class Plane:
         text = "\n---\n".join(json.dumps(each) for each in manifests)
         self.kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
+    def define(self, *files: Path) -> None:
+        """Custom resource definitions, served when it returns."""
+        self.kubectl("apply", "--server-side", *(word for each in files for word in ("-f", str(each))))
+        until(self._defined, "the definitions are served", 60)
+
+    def _defined(self) -> bool:
+        items = json.loads(self.kubectl("get", "crd", "-o", "json"))["items"]
+        told = [each.get("status", {}).get("conditions") or [] for each in items]
+        return all(any(one["type"] == "Established" and one["status"] == "True" for one in each) for each in told)
+
     def session(self, user: str) -> aiohttp.ClientSession:
         """Requests of one of USERS."""
         connector = aiohttp.TCPConnector(ssl=False, limit=32)
@@ -166,15 +201,16 @@ class Plane:
         )
 
     def audit(self) -> list[dict[str, Any]]:
-        """All writes so far, in order."""
+        """All that is logged so far, in order."""
         lines = (self.folder / "audit.log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Plane]:
-    """All of it, from an empty store to nodes that are ready; ends what it started."""
+def running(folder: Path, audit: dict[str, Any] = AUDIT) -> Iterator[Plane]:
+    """All of it, from an empty store to nodes that are ready; ends what it started. `audit`: the policy of what is logged."""
     plane = Plane(folder)
+    (folder / "audit.yaml").write_text(json.dumps(audit))
     try:
         _start(plane)
         yield plane
@@ -207,7 +243,6 @@ def _start(plane: Plane) -> None:
     ]
     subprocess.run([*made, *subject, *usage], check=True, capture_output=True)
     (folder / "tokens.csv").write_text("".join(f'token-{user},{user},{user},"system:masters"\n' for user in USERS))
-    (folder / "audit.yaml").write_text(json.dumps(AUDIT))
     plane.start(
         "etcd",
         tool("etcd"),
