@@ -165,8 +165,8 @@ class Play:
         except (aiohttp.ClientError, TimeoutError):
             return None
         looks = sum(map(float, re.findall(r"^noria_reconciles_total\{.*\} (.*)$", text, re.M)))
-        # A look may wait for a lease that is late: then nothing changes, and it is not idle.
-        known = ("noria_leader 1.0", "noria_queue_depth 0.0", "noria_active_workers 0.0")
+        # A look may wait for a lease that is late, and a status for what follows: then nothing changes, and it is not idle.
+        known = ("noria_leader 1.0", "noria_queue_depth 0.0", "noria_active_workers 0.0", "noria_held_statuses 0.0")
         idle = all(each in text for each in known) and not self.proxy.under_way
         told = all(self.proxy.told.get(plural, 0) >= at for plural, at in self.api.wrote.items())
         return (looks, self.proxy.events, len(self.since())) if idle and told else None

@@ -72,6 +72,7 @@ def render(plan: Plan) -> str:
         "events": [" ".join((event.type, event.reason, f"[{event.cycle}]", event.message)) for event in plan.events],
         "requeueAfter": plan.requeue_after,
         "clearAnnotations": list(plan.clear_annotations),
+        "passing": plan.passing or None,
         "deleteSelf": plan.delete_self or None,
     }
     filled = {key: value for key, value in document.items() if value not in ([], None)}

@@ -1,7 +1,7 @@
 """The reconciler beside what somebody else has made: under a name that it needs, or with its labels; and where it is refused."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from noria.runtime.store import Store, ref_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
+AGENT_SAYS = '{"digest": "sha256:b", "files": 1, "bytes": 5, "format": "onnx", "wrong": []}'
 
 
 class Server(Cluster):
@@ -143,3 +144,65 @@ def test_an_event_that_is_refused_is_posted_once_more_and_keeps_no_status_from_b
     asyncio.run(Reconciler([controller], server, store, SETTINGS, lambda: NOW).reconcile(ref_of(live)))
     assert [each["reason"] for each in posted] == ["Told"] * told
     assert len(server.statuses) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        ((0, 0.4, 0.9), ["Running", "Completed"]),
+        ((0, 1.1, 1.2), ["Pending", "Running", "Completed"]),
+        ((0, 60, 90), ["Pending", "Running", "Completed"]),
+    ],
+    ids=["at once", "after a second", "later"],
+)
+def test_that_a_training_begins_is_told_where_nothing_follows_within_a_second(
+    seconds: tuple[float, ...], told: list[str]
+) -> None:
+    live, clock, made = written("TrainingJob", "t", {"image": "i", "command": ["train"]}), [NOW], list[Manifest]()
+
+    class Keeping(Server):
+        async def create(self, manifest: Manifest) -> Manifest:
+            if manifest["kind"] == "Job":
+                made.append(manifest | {"metadata": manifest["metadata"] | {"uid": "j", "resourceVersion": "2"}})
+                return made[-1]
+            return manifest
+
+        async def apply_status(self, manifest: Manifest) -> Manifest:
+            await super().apply_status(manifest)
+            version = str(int(manifest["metadata"]["resourceVersion"]) + 1)
+            seen = store.get(ref_of(live)) or live
+            return seen | {"metadata": seen["metadata"] | {"resourceVersion": version}, "status": manifest["status"]}
+
+    server, store = Keeping(live), Store()
+    store.put(live)
+    reconciler = Reconciler([trainingjob.CONTROLLER], server, store, SETTINGS, lambda: clock[0])
+
+    async def until(second: float) -> None:
+        """Looks as often as was asked for, up to that second."""
+        while (after := await reconciler.reconcile(ref_of(live))) is not None:
+            if (due := clock[0] + timedelta(seconds=after)) > NOW + timedelta(seconds=second):
+                break
+            clock[0] = due
+
+    async def live_through() -> None:
+        for number, (since, phase) in enumerate(zip(seconds, ("", "Running", "Succeeded"), strict=True)):
+            clock[0] = NOW + timedelta(seconds=since)
+            if phase:
+                (job,) = made
+                owner = {"kind": "Job", "name": job["metadata"]["name"], "uid": "j", "controller": True}
+                metadata = {"name": "t-1-0", "namespace": "n", "uid": "p", "resourceVersion": str(9 + number)}
+                labels = job["spec"]["template"]["metadata"]["labels"]
+                ended = {"exitCode": 0, "finishedAt": "2026-11-24T12:00:01Z", "message": AGENT_SAYS}
+                agent = {"name": "agent", "state": {"terminated": ended}}
+                main = {"name": "main", "state": {"terminated": ended}}
+                status = {"phase": phase}
+                if phase == "Succeeded":
+                    status |= {"containerStatuses": [main], "initContainerStatuses": [agent]}
+                about = metadata | {"labels": labels, "ownerReferences": [owner]}
+                store.put({"apiVersion": "v1", "kind": "Pod", "metadata": about, "status": status})
+            await until((*seconds, 1000)[number + 1] - 0.001)
+
+    asyncio.run(live_through())
+    assert [each["conditions"][0]["reason"] for each in server.statuses] == told
+    assert len(made) == 1
+    assert server.deleted == []

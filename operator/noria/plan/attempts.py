@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
-from noria.api.trainingjob import Attempt, Progress, TrainingJob
+from noria.api.trainingjob import Attempt, Progress, TrainingJob, TrainingJobStatus
 from noria.plan import causes, training
 from noria.plan.contract import Answer, Event, Manifest, Observed, Query
 from noria.plan.manifests import moment, pinned, rfc3339
@@ -41,8 +41,8 @@ def _judge(
     now = rfc3339(observed.now)
     started = (live and live["metadata"].get("creationTimestamp")) or (recorded and recorded.start_time) or now
     running = Attempt(number=number, start_time=started)
-    if live and job_condition(live, "Complete"):
-        return _completed(running, live)
+    if live and (end := _completion(job, live, pods_of(job, observed, number))):
+        return running.model_copy(update={"cause": "Completed", "counted": False, "exit_code": 0, "end_time": end})
     if stopped or live is None:
         reason, text = (stopped, "it was ended") if stopped else ("JobDeleted", "its Job was deleted")
         return running.model_copy(update={"cause": reason, "message": text, "counted": False, "end_time": now})
@@ -61,11 +61,16 @@ def _judge(
     return running.model_copy(update=update | {"end_time": failed.get("lastTransitionTime") or now})
 
 
-def _completed(attempt: Attempt, live: Manifest) -> Attempt:
-    end = live.get("status", {}).get("completionTime") or (job_condition(live, "Complete") or {}).get(
-        "lastTransitionTime"
-    )
-    return attempt.model_copy(update={"cause": "Completed", "counted": False, "exit_code": 0, "end_time": end})
+def _completion(job: TrainingJob, live: Manifest, pods: list[Manifest]) -> str | None:
+    """When the attempt completed, if it did. The success of the pod of every node is enough: the Job controller gathers
+    such news for a second before the Job is Complete."""
+    if complete := job_condition(live, "Complete"):
+        return str(live["status"].get("completionTime") or complete["lastTransitionTime"])
+    ended = {index_of(pod): pod for pod in pods if pod.get("status", {}).get("phase") == "Succeeded"}
+    if live["spec"].get("suspend") or len(ended) < job.spec.nodes:
+        return None
+    ends = (causes.terminated(pod, training.MAIN) for pod in ended.values())
+    return max((str(each["finishedAt"]) for each in ends if each and each.get("finishedAt")), default=None)
 
 
 def fatal(job: TrainingJob) -> list[int]:
@@ -139,6 +144,11 @@ def pods_of(job: TrainingJob, observed: Observed, attempt: int, role: str = "tra
     return by_job(observed.children).get(training.job_name(job, attempt, role), [])
 
 
+def index_of(pod: Manifest) -> str:
+    """Which of the attempt's nodes the pod is."""
+    return str(pod["metadata"].get("annotations", {}).get(training.INDEX_ANNOTATION, "0"))
+
+
 def job_condition(live: Manifest, type: str) -> Manifest | None:
     """The Job's condition of that type, if it holds."""
     return next(
@@ -155,9 +165,13 @@ def message(job: TrainingJob, observed: Observed, attempt: int) -> Published | N
     """What the agent of rank 0 said, in the training's own pod or in the publisher's."""
     for role in ("training", "publish"):
         for pod in pods_of(job, observed, attempt, role):
-            index = pod["metadata"].get("annotations", {}).get(training.INDEX_ANNOTATION, "0")
             ended = causes.terminated(pod, training.AGENT)
-            if index == "0" and pod.get("status", {}).get("phase") == "Succeeded" and ended and ended.get("message"):
+            if (
+                index_of(pod) == "0"
+                and pod.get("status", {}).get("phase") == "Succeeded"
+                and ended
+                and ended.get("message")
+            ):
                 return read(ended["message"])
     return None
 
@@ -219,16 +233,21 @@ def event(attempt: Attempt) -> Event:
     )
 
 
-def kept(job: TrainingJob, observed: Observed, running: int | None = None) -> Iterator[Manifest]:
+def kept(
+    job: TrainingJob, status: TrainingJobStatus, observed: Observed, running: int | None = None
+) -> Iterator[Manifest]:
     """Children that stay as they are: Jobs that have ended (the newest two, for their logs) and all of the running attempt."""
     code = training.code(job)
     if code:
         yield code
     newest = max((number_of(each) for each in jobs(observed, "training")), default=0)
+    completed = {each.number for each in status.attempts if each.cause == "Completed"}
     for each in observed.children:
         if each["kind"] not in ("Job", "Service"):
             continue
         number = number_of(each)
-        over = any(job_condition(each, type) for type in ("Complete", "Failed", "FailureTarget"))
+        over = any(job_condition(each, type) for type in ("Complete", "Failed", "FailureTarget")) or (
+            number in completed and each["kind"] == "Job"
+        )  # its pods were faster to say so
         if number == running or (over and number >= newest - 1):
             yield pinned(each)

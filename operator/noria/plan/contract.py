@@ -231,6 +231,8 @@ class Plan:
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     """Seconds until time alone may change the decision."""
+    passing: bool = False
+    """The status says only that something begins: it may wait a moment for what comes of it, and not be told at all."""
     clear_annotations: tuple[str, ...] = ()
     """Annotations of the object that asked for something which the status now records, or which cannot be done."""
     delete_self: bool = False

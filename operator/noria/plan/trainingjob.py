@@ -5,6 +5,7 @@ going on is the next one, with the same checkpoints. A terminal status is final.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from noria.api.trainingjob import Attempt, Progress, TrainingJob, TrainingJobStatus, Written
 from noria.plan import attempts, causes, training
@@ -109,7 +110,7 @@ class _Draft:
         times = [each for each in (wait, self.time_left) if each is not None and each > 0]
         return Plan(
             status=self._with(None, reason, message),
-            children=(*attempts.kept(self.job, self.observed, running), *(each for each in made if each)),
+            children=(*attempts.kept(self.job, self.status, self.observed, running), *(each for each in made if each)),
             creates=creates,
             events=self.events,
             requeue_after=min(times, default=None),
@@ -119,7 +120,7 @@ class _Draft:
         """A new attempt: its Job, and the Service by which its pods meet."""
         job, settings = self.job, self.observed.settings
         made = (training.rendezvous(job, number), training.training(job, number, settings))
-        return self.go_on("Pending", f"attempt {number} is being started", made=made)
+        return self._starting(number, 0, made=made)
 
     def run(self, attempt: Attempt) -> Plan:
         """The attempt in progress: left as it is, with what its pods say."""
@@ -132,7 +133,11 @@ class _Draft:
         )
         if cause:
             return self.go_on(cause.reason, cause.message, running=number)
-        return self.go_on("Pending", f"attempt {number}: {running} of {_nodes(self.job)} started", running=number)
+        return self._starting(number, running, running=number)
+
+    def _starting(self, number: int, pods: int, **rest: Any) -> Plan:
+        plan = self.go_on("Pending", f"attempt {number}: {pods} of {_nodes(self.job)} started", **rest)
+        return replace(plan, passing=not self.events)
 
     def end(self, succeeded: bool, reason: str, message: str, **fields: object) -> Plan:
         """The last word. Jobs that have ended stay for their logs; one that still runs is ended."""
@@ -140,7 +145,7 @@ class _Draft:
         event = Event("Normal" if succeeded else "Warning", reason, message, "end")
         return Plan(
             status=self._with(succeeded, reason, message),
-            children=tuple(attempts.kept(self.job, self.observed)),
+            children=tuple(attempts.kept(self.job, self.status, self.observed)),
             events=(*self.events, event),
             requeue_after=self.job.spec.ttl_seconds_after_finished,
         )
@@ -248,7 +253,7 @@ def _publish_again(draft: _Draft, attempt: Attempt, publisher: Manifest) -> Plan
 
 def _rest(job: TrainingJob, observed: Observed) -> Plan:
     """After the end nothing changes any more; in time the object deletes itself."""
-    children = tuple(attempts.kept(job, observed))
+    children = tuple(attempts.kept(job, job.status, observed))
     if job.spec.ttl_seconds_after_finished is None or job.status.completion_time is None:
         return Plan(status=job.status, children=children)
     left = (moment(job.status.completion_time) - observed.now).total_seconds() + job.spec.ttl_seconds_after_finished

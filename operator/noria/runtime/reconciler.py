@@ -28,6 +28,8 @@ OTHERS = ("Deployment", "Event", "Pod")
 """Kinds that others make of our children: no plan changes them, and it knows itself whose they are."""
 AT_ONCE = 8
 """Children of one kind that are brought about at the same time."""
+PASSING_SECONDS = 1.0
+"""How long a status waits that only says that something begins."""
 ROUNDS = 3
 """How often a plan may ask for objects to be created before it is put back into the queue."""
 
@@ -53,12 +55,15 @@ class Reconciler:
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
         self.interests, self.answers = Interests(), answers or Answers()
+        self._held: dict[Ref, datetime] = {}
+        """Since when the status of an object waits."""
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
         live = self.store.get(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self.interests.forget(key)
+            self._release(key)
             return None
         controller = self.controllers[key.kind]
         try:
@@ -93,6 +98,9 @@ class Reconciler:
                 plan, problem = report.refused(resource, plan, error, self.now()), error
         for event in plan.events:
             await self._tell(live, event)
+        if plan.passing and (left := self._hold(live, plan)) > 0:
+            return min(left, plan.requeue_after or left)
+        self._release(_key(resource))
         news = await self._write_status(live, plan.status.manifest())
         if plan.clear_annotations and not news:  # after news the object is looked at again
             await self._clear(live, plan.clear_annotations)
@@ -238,6 +246,18 @@ class Reconciler:
                     log.warning("an Event was refused: %s", error)
                 continue
             return
+
+    def _hold(self, live: Manifest, plan: Plan) -> float:
+        """Seconds that the status may wait still; none if it says nothing new."""
+        if report.groomed(plan.status.manifest(), live) == live.get("status"):
+            return 0
+        since = self._held.setdefault(ref_of(live), self.now())
+        metrics.HELD_STATUSES.set(len(self._held))
+        return PASSING_SECONDS - (self.now() - since).total_seconds()
+
+    def _release(self, key: Ref) -> None:
+        self._held.pop(key, None)
+        metrics.HELD_STATUSES.set(len(self._held))
 
     async def _write_status(self, live: Manifest, status: Manifest) -> bool:
         """Apply the status if it says something new, and tell whether it did. It names the version that was judged: a stale writer gets Conflict."""

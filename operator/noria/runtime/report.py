@@ -62,7 +62,9 @@ def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> 
         others = [each for each in status.conditions if each.type != type]
         status = status.model_copy(update={"conditions": [Condition.model_validate(said), *others]})
     told = (Event("Warning", problem.reason, message, f"generation-{resource.metadata.generation}"),) if news else ()
-    return replace(plan, status=status, events=(*plan.events, *told), delete_self=False, requeue_after=None)
+    return replace(
+        plan, status=status, events=(*plan.events, *told), passing=False, delete_self=False, requeue_after=None
+    )
 
 
 def broken(resource: Resource, error: Exception, now: datetime) -> Status:
