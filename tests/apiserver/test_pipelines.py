@@ -28,13 +28,20 @@ def written(kind: str, name: str = "p", **spec: Any) -> Manifest:
     }
 
 
-def of_jobs(plane: ControlPlane, namespace: str) -> list[tuple[str, str]]:
-    """What the operator wrote to Jobs of a namespace: verb and name."""
+@pytest.fixture
+def namespace(namespace: str, kubectl: Any) -> str:
+    """One in which steps may run, as a Workspace would have made it."""
+    assert kubectl("create", "serviceaccount", "noria-runner", "-n", namespace).returncode == 0
+    return namespace
+
+
+def of_pods(plane: ControlPlane, namespace: str) -> list[tuple[str, str]]:
+    """What the operator wrote to pods of a namespace: verb and name."""
     asked = ((each["verb"], each["objectRef"]) for each in plane.requests("first"))
     return [
         (verb, of["name"])
         for verb, of in asked
-        if (of["resource"], of.get("namespace")) == ("jobs", namespace) and verb in ("create", "patch", "delete")
+        if (of["resource"], of.get("namespace")) == ("pods", namespace) and verb in ("create", "patch", "delete")
     ]
 
 
@@ -222,7 +229,7 @@ def test_who_may_approve_and_whose_secrets_a_pipeline_may_name(kubectl: Any, pol
     assert "not done with yet" in annotate("runner", "noria.dev/by=runner", "--overwrite").stderr
 
 
-def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
+def test_a_run_becomes_pods_one_after_the_other_and_ends_them(
     control_plane: Any, kubectl: Any, namespace: str, start: Any, eventually: Any
 ) -> None:
     operator = start(user="first", lease_namespace=namespace)
@@ -242,45 +249,36 @@ def test_a_run_becomes_jobs_one_after_the_other_and_stops_them(
         ran = kubectl("get", "-n", namespace, *what, "-o", "json")
         return json.loads(ran.stdout) if ran.returncode == 0 else None
 
-    def jobs(*steps: str) -> Any:
-        found = {each["metadata"]["labels"].get("noria.dev/step"): each for each in read("jobs")["items"]}
+    def pods(*steps: str) -> Any:
+        found = {each["metadata"]["labels"].get("noria.dev/step"): each for each in read("pods")["items"]}
         return found if set(steps) <= found.keys() else None
 
-    complete(kubectl, namespace, eventually(lambda: jobs("a"))["a"], {"outputs": {"x": {"value": 7}}, "inputs": {}})
-    job = eventually(lambda: jobs("b"))["b"]
-    env = {each["name"]: each["value"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    complete(kubectl, namespace, eventually(lambda: pods("a"))["a"], {"outputs": {"x": {"value": 7}}, "inputs": {}})
+    pod = eventually(lambda: pods("b"))["b"]
+    env = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
     assert env["NORIA_INPUT_X"] == "7"
     shown = eventually(lambda: (text := kubectl("get", "nrun", "-n", namespace).stdout) and "1/3" in text and text)
     assert "b, t" in shown
     kubectl("patch", "nrun", "r", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"suspend": True}}))
-    eventually(lambda: jobs()["b"]["spec"].get("suspend"))
+    eventually(lambda: "b" not in pods())
     eventually(lambda: all(each["spec"].get("suspend") for each in read("trainingjobs")["items"]))
     kubectl("patch", "nrun", "r", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"suspend": False}}))
     eventually(lambda: [each for each in read("trainingjobs")["items"] if not each["spec"].get("suspend")])
-    eventually(
-        lambda: (
-            len([each for each in read("jobs")["items"] if each["metadata"]["labels"].get("noria.dev/step") == "b"])
-            == 2
-        )
-    )
+    assert eventually(lambda: pods("b"))["b"]["metadata"]["name"] != pod["metadata"]["name"]
     kubectl("patch", "nrun", "r", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": {"cancel": True}}))
     run = eventually(lambda: (found := read("nrun", "r")) and found["status"].get("completionTime") and found)
     assert run["status"]["conditions"][0]["reason"] == "Cancelled"
-    assert all(
-        each["spec"].get("suspend")
-        for each in read("jobs")["items"]
-        if each["metadata"]["labels"]["noria.dev/step"] == "b"
-    )
-    writes = of_jobs(control_plane, namespace)
-    assert len(writes) == len(set(writes)), "each Job is created once"
-    assert [verb for verb, _ in writes].count("patch") == 2, "and two are written once more to stop them"
+    eventually(lambda: list(pods()) == ["a"])
+    writes = of_pods(control_plane, namespace)
+    assert len(writes) == len(set(writes)), "each pod is created once"
+    assert [verb for verb, _ in writes].count("delete") == 2, "and two are deleted once, to end them"
 
     again = written("PipelineRun", "again", rerunOf="r")
     again["metadata"]["namespace"] = namespace
     assert kubectl("apply", "-f", "-", stdin=json.dumps(again)).returncode == 0
 
     def of_rerun() -> Any:
-        marks = [each["metadata"]["labels"] for each in read("jobs")["items"]]
+        marks = [each["metadata"]["labels"] for each in read("pods")["items"]]
         found = {each["noria.dev/step"] for each in marks if each["noria.dev/owner-name"] == "again"}
         return "b" in found and found
 
@@ -324,7 +322,7 @@ def test_lineage_and_graph_read_what_the_operator_has_recorded(
 
     made = {"digest": digest, "files": 1, "bytes": 1, "format": "onnx"}
     told = {"outputs": {"model": made}, "inputs": {"raw": digest}}
-    complete(kubectl, namespace, eventually(lambda: items("jobs"))[0], told)
+    complete(kubectl, namespace, eventually(lambda: items("pods"))[0], told)
     eventually(lambda: items("nrun")[0]["status"].get("completionTime"))
     operator.signal(signal.SIGTERM)
     eventually(lambda: operator.process.poll() is not None)
@@ -377,15 +375,15 @@ def test_a_model_is_scored_once_and_what_it_gave_is_told(
     def read(*what: str) -> Any:
         return json.loads(kubectl("get", "-n", namespace, *what, "-o", "json").stdout)
 
-    def job(step: str) -> Any:
+    def pod(step: str) -> Any:
         return next(
-            (each for each in read("jobs")["items"] if each["metadata"]["labels"]["noria.dev/step"] == step), None
+            (each for each in read("pods")["items"] if each["metadata"]["labels"]["noria.dev/step"] == step), None
         )
 
     made = {"digest": "sha256:" + "d" * 64, "files": 2, "bytes": 1, "format": "onnx"}
-    complete(kubectl, namespace, eventually(lambda: job("a")), {"outputs": {"model": made}, "inputs": {}})
+    complete(kubectl, namespace, eventually(lambda: pod("a")), {"outputs": {"model": made}, "inputs": {}})
     scored = {"samples": 720, "test": "sha256:" + "e" * 64, "scores": {"challenger": {"accuracy": 0.95}}}
-    complete(kubectl, namespace, eventually(lambda: job("judge")), scored, "scorer")
+    complete(kubectl, namespace, eventually(lambda: pod("judge")), scored, "scorer")
     run = eventually(lambda: (found := read("nrun", "r"))["status"].get("completionTime") and found)
     assert run["status"]["conditions"][0]["reason"] == "Completed", run["status"]
     judged = run["status"]["steps"][1]
@@ -396,7 +394,7 @@ def test_a_model_is_scored_once_and_what_it_gave_is_told(
         {"name": "champion", "value": {}},
     ]
     assert judged["message"] == "there is no champion to compare with" and judged["key"].startswith("sha256:")
-    writes = of_jobs(control_plane, namespace)
+    writes = of_pods(control_plane, namespace)
     assert len(writes) == len(set(writes)) == 2, writes
 
 
@@ -497,36 +495,16 @@ def test_a_deploy_step_waits_for_its_endpoint_and_tells_what_it_says(
     eventually(lambda: (told()["state"], told()["cause"]) == ("Failed", "Pinned"))
 
 
-def complete(kubectl: Any, namespace: str, job: Manifest, message: Manifest, container: str = "agent") -> None:
-    """The kubelet and the Job controller: the pod ends well, and `container`, the agent or the scorer, has told `message`."""
-    name = job["metadata"]["name"]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
-    labels = job["spec"]["template"]["metadata"]["labels"]
+def complete(kubectl: Any, namespace: str, pod: Manifest, message: Manifest, container: str = "agent") -> None:
+    """The kubelet: the pod ends well, and `container`, the agent or the scorer, has told `message`."""
     main = "main" if container == "agent" else container
-    agent = {"name": "agent", "image": "x", "restartPolicy": "Always"}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels, "ownerReferences": [owner]},
-        "spec": {"containers": [{"name": main, "image": "x"}], "initContainers": [agent]},
-    }
-    if not kubectl("get", "serviceaccount", "default", "-n", namespace).stdout:
-        kubectl("create", "serviceaccount", "default", "-n", namespace)
-    assert (made := kubectl("create", "-f", "-", stdin=json.dumps(pod))).returncode == 0, made.stderr
     ended = {"image": "x", "imageID": "x", "ready": False, "restartCount": 0}
     over = {name: {"terminated": {"exitCode": 0}} for name in ("agent", main)}
     over[container]["terminated"]["message"] = json.dumps(message)
-    status = {
-        "phase": "Succeeded",
-        "containerStatuses": [ended | {"name": main, "state": over[main]}],
-        "initContainerStatuses": [ended | {"name": "agent", "state": over["agent"]}],
-    }
-    patch(kubectl, namespace, "pod", name, status)
-    now = "2026-11-24T12:00:00Z"
-    held = [{"type": each, "status": "True", "lastTransitionTime": now} for each in ("SuccessCriteriaMet", "Complete")]
-    patch(
-        kubectl, namespace, "job", name, {"conditions": held, "startTime": now, "completionTime": now, "succeeded": 1}
-    )
+    status = {"phase": "Succeeded", "containerStatuses": [ended | {"name": main, "state": over[main]}]}
+    if "initContainers" in pod["spec"]:
+        status["initContainerStatuses"] = [ended | {"name": "agent", "state": over["agent"]}]
+    patch(kubectl, namespace, "pod", pod["metadata"]["name"], status)
 
 
 def patch(kubectl: Any, namespace: str, kind: str, name: str, status: Manifest) -> None:

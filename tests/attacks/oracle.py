@@ -15,13 +15,13 @@ MADE = {
         "InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule", "PodMonitor",
     },
     "Pipeline": {"PipelineRun"},
-    "PipelineRun": {"Job", "TrainingJob", "ModelVersion"},
+    "PipelineRun": {"Pod", "Job", "TrainingJob", "ModelVersion"},
 }  # fmt: skip
 """Kinds that an object of a tenant's may make."""
 POD_FIELDS = {
     "containers", "initContainers", "volumes", "nodeSelector", "tolerations", "affinity", "priorityClassName", "restartPolicy",
     "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks", "securityContext", "imagePullSecrets",
-    "terminationGracePeriodSeconds", "subdomain",
+    "terminationGracePeriodSeconds", "subdomain", "activeDeadlineSeconds",
 }  # fmt: skip
 CONTAINER_FIELDS = {
     "name", "image", "imagePullPolicy", "command", "args", "env", "resources", "securityContext", "terminationMessagePolicy",
@@ -49,8 +49,8 @@ def faults(owner: Manifest, child: Manifest) -> Iterator[str]:
     if kind != "ModelVersion" and metadata["labels"].get("noria.dev/owner-uid") != owner["metadata"]["uid"]:
         yield "its labels name another owner"
     yield from (f"label {value!r}" for value in metadata["labels"].values() if not LABEL_VALUE.fullmatch(value))
-    if kind == "Job":
-        yield from _pod(owner, child["spec"]["template"])
+    if kind in ("Job", "Pod"):
+        yield from _pod(owner, child["spec"]["template"] if kind == "Job" else child)
     if kind == "InferenceService":
         yield from _predictor(child["spec"]["predictor"])
     if kind == "Service" and (
@@ -71,12 +71,14 @@ def faults(owner: Manifest, child: Manifest) -> Iterator[str]:
 
 
 def pods(child: Manifest, runtime: Manifest) -> Iterator[Manifest]:
-    """The Pod that a child becomes, for the API server to judge: a Job's, or a predictor's as KServe has it of `runtime`, the
-    ServingRuntime that the chart brings."""
+    """The Pod that a child is or becomes, for the API server to judge: a step's, a Job's, or a predictor's as KServe has it of
+    `runtime`, the ServingRuntime that the chart brings."""
     metadata = {"name": "judged", "namespace": child["metadata"]["namespace"]}
     if child["kind"] == "Job":
         template = child["spec"]["template"]
         yield _a_pod({**template["metadata"], **metadata}, template["spec"])
+    if child["kind"] == "Pod":
+        yield _a_pod({**child["metadata"], **metadata}, child["spec"])
     if child["kind"] == "InferenceService":
         predictor, (container,) = child["spec"]["predictor"], runtime["spec"]["containers"]
         model = {key: each for key, each in predictor["model"].items() if key in CONTAINER_FIELDS}

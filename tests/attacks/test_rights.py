@@ -45,11 +45,12 @@ def test_the_operators_pod_is_restricted(api: Api, chart: list[Manifest]) -> Non
 def test_every_pod_of_every_golden_plan_is_restricted(api: Api, runtime: Manifest) -> None:
     """Trainings and their publishers, steps, looks, scorers, probes, sweeps and servers."""
     plans = (yaml.safe_load(path.read_text()) for path in sorted(GOLDEN.glob("*/*/plan.yaml")))
-    planned = [each for plan in plans for each in plan.get("children", ()) if "spec" in each]
+    planned = [
+        each for plan in plans for each in (*plan.get("children", ()), *plan.get("creates", ())) if "spec" in each
+    ]
     planned = [each | {"metadata": each["metadata"] | {"namespace": NAMESPACE}} for each in planned]
     pods = {json.dumps(pod["spec"], sort_keys=True): pod for each in planned for pod in oracle.pods(each, runtime)}
-    jobs = [each["spec"]["template"]["metadata"]["labels"] for each in planned if each["kind"] == "Job"]
-    assert {each["noria.dev/role"] for each in jobs} == {
+    assert {pod["metadata"]["labels"]["noria.dev/role"] for pod in pods.values() if "labels" in pod["metadata"]} == {
         "training",
         "publish",
         "step",

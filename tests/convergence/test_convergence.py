@@ -74,39 +74,44 @@ def trainings(case_type: Any, count: int = 1) -> Any:
 
 
 def succeed(server: Any) -> None:
-    """The Job controller and the kubelet: every Job that is not finished completes."""
-    for ref, job in list(server.objects.items()):
-        if ref.kind != "Job" or job.get("status", {}).get("conditions") or job["spec"].get("suspend"):
-            continue
-        message = {"digest": "sha256:" + "b" * 64, "files": 1, "bytes": 5, "format": "onnx", "wrong": []}
+    """The Job controller and the kubelet: every Job that is not finished completes, and every pod of its own succeeds."""
+    for ref, live in list(server.objects.items()):
         now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now}
-        container = "scorer" if "judge" in ref.name else "main"
-        scored = {"samples": 100, "test": "sha256:" + "c" * 64, "scores": {"challenger": {"accuracy": 0.9}}}
-        told = ended | ({"message": json.dumps(scored)} if container == "scorer" else {})
+        if ref.kind == "Pod" and not live.get("status"):
+            server.seed(live | {"status": success(ref.name, now)})
+        if ref.kind != "Job" or live.get("status", {}).get("conditions") or live["spec"].get("suspend"):
+            continue
+        owner = {"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"], "controller": True}
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": f"{ref.name}-0",
                 "namespace": ref.namespace,
-                "labels": job["spec"]["template"]["metadata"]["labels"],
+                "labels": live["spec"]["template"]["metadata"]["labels"],
                 "annotations": {"batch.kubernetes.io/job-completion-index": "0"},
-                "ownerReferences": [
-                    {"kind": "Job", "name": ref.name, "uid": job["metadata"]["uid"], "controller": True}
-                ],
+                "ownerReferences": [owner],
             },
-            "status": {
-                "phase": "Succeeded",
-                "containerStatuses": [{"name": container, "image": "x", "imageID": "", "state": {"terminated": told}}],
-                "initContainerStatuses": [
-                    {"name": "agent", "state": {"terminated": ended | {"message": json.dumps(message)}}}
-                ],
-            },
+            "status": success(ref.name, now),
         }
         server.seed(pod)
         complete = [{"type": each, "status": "True", "lastTransitionTime": now} for each in ("SuccessCriteriaMet", "Complete")]  # fmt: skip
-        server.seed(job | {"status": {"conditions": complete, "completionTime": now, "startTime": now}})
+        server.seed(live | {"status": {"conditions": complete, "completionTime": now, "startTime": now}})
+
+
+def success(name: str, now: str) -> dict[str, Any]:
+    """The status of a pod, or of the pod of a Job, of that name: what the agent tells, or the scorer."""
+    ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now}
+    told = {"digest": "sha256:" + "b" * 64, "files": 1, "bytes": 5, "format": "onnx", "wrong": []}
+    container = "scorer" if "judge" in name else "main"
+    scored = {"samples": 100, "test": "sha256:" + "c" * 64, "scores": {"challenger": {"accuracy": 0.9}}}
+    main = ended | ({"message": json.dumps(scored)} if container == "scorer" else {})
+    agent = ended | {"message": json.dumps(told)}
+    return {
+        "phase": "Succeeded",
+        "containerStatuses": [{"name": container, "image": "x", "imageID": "", "state": {"terminated": main}}],
+        "initContainerStatuses": [{"name": "agent", "state": {"terminated": agent}}],
+    }
 
 
 def check(case: Any, late: bool) -> list[str]:
@@ -286,7 +291,7 @@ def pipeline_run(case_type: Any) -> Any:
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
 def test_no_step_of_a_pipeline_runs_twice_however_often_the_operator_dies(late: bool, case_type: Any) -> None:
     writes = check(pipeline_run(case_type), late)
-    made = [each for each in writes if each.startswith(("create Job", "create ModelVersion"))]
+    made = [each for each in writes if each.startswith(("create Pod", "create Job", "create ModelVersion"))]
     assert len(made) == len(set(made)) == 1 + 3 + 1 + 1 + 1 + 1, made
 
 
@@ -307,7 +312,7 @@ def test_an_unchanged_run_takes_all_from_the_one_before_however_often_the_operat
     (pipeline, run, endpoint) = case.objects
     metadata = {"name": "again", "namespace": "vision"}
     case.objects = [pipeline, earlier, endpoint, run | {"metadata": metadata}]
-    made = [each for each in check(case, late) if each.startswith(("create Job", "create TrainingJob"))]
+    made = [each for each in check(case, late) if each.startswith(("create Pod", "create Job", "create TrainingJob"))]
     assert len(made) == 2 and made[0].startswith("create Job again-look-1"), "one look, and the step with onExit"
 
 
@@ -323,9 +328,13 @@ def test_a_rerun_keeps_what_succeeded_and_does_the_rest_once_however_often_the_o
     endpoint = case.objects[-1]
     case.objects = [earlier, endpoint, run | {"metadata": {"name": "again", "namespace": "vision"}}]
     writes = check(case, late)
-    made = [each for each in writes if each.startswith(("create Job", "create TrainingJob", "create ModelVersion"))]
+    made = [
+        each
+        for each in writes
+        if each.startswith(("create Pod", "create Job", "create TrainingJob", "create ModelVersion"))
+    ]
     assert [each.rpartition("-")[0] for each in made] == [
-        "create Job again-look-1", "create ModelVersion digits", "create Job again-last",
+        "create Job again-look-1", "create ModelVersion digits", "create Pod again-last",
     ]  # fmt: skip
 
 

@@ -86,7 +86,13 @@ def test_a_listed_namespace_is_enough(
     until(lambda: not kubectl.get("pipelinerun", "piped", workspace), "the run deletes itself")
     kubectl.run("delete", "modelendpoint", "listed", "-n", workspace)
     mine = [each for each in asked(AUDIT_LOG) if listed in each["user"]["extra"][POD]]
-    assert {each["objectRef"]["resource"] for each in mine} >= {"jobs", "inferenceservices", "pipelineruns", "leases"}
+    assert {each["objectRef"]["resource"] for each in mine} >= {
+        "jobs",
+        "pods",
+        "inferenceservices",
+        "pipelineruns",
+        "leases",
+    }
     beside = [each for each in mine if each["objectRef"].get("namespace") != workspace]
     assert {(each["objectRef"].get("namespace"), each["objectRef"]["resource"]) for each in beside} == {
         ("noria-system", "leases")

@@ -62,9 +62,9 @@ def grounds() -> list[Ground]:
     return [*found, Ground("Endpoint pinned", _pinned(), _versions)]
 
 
-def runs_on(job: Manifest) -> str:
-    """Trainings and steps run for ever; whatever else is a Job ends."""
-    role = job["spec"]["template"]["metadata"]["labels"].get(ROLE)
+def runs_on(made: Manifest) -> str:
+    """Trainings and steps run for ever; whatever else there is of Jobs ends."""
+    role = made["metadata"]["labels"].get(ROLE)
     return "Running" if role in ("training", "step") else "Succeeded"
 
 

@@ -29,10 +29,10 @@ CHILDREN = (
     "PersistentVolumeClaim",
 )
 Fate = Callable[[Manifest], str]
-"""What becomes of a Job's pod: Succeeded, Running for ever, or the reason of its disruption."""
+"""What becomes of the pods of a Job, or of a step's pod: Succeeded, Running for ever, or the reason of its disruption."""
 
 
-def fine(job: Manifest) -> str:
+def fine(made: Manifest) -> str:
     """Every pod does what it should."""
     return "Succeeded"
 
@@ -45,7 +45,8 @@ class Player:
 
     async def step(self) -> bool:
         """Whether anything was left to do; then one step of it is done."""
-        return any([await self._collect(), await self._jobs(), await self._serving(), await self._storage()])
+        acted = [await self._collect(), await self._jobs(), await self._steps(), await self._serving()]
+        return any([*acted, await self._storage()])
 
     async def _jobs(self) -> bool:
         acted = False
@@ -63,9 +64,25 @@ class Player:
                 await self.api.status(job, {"active": job["spec"].get("completions", 1), "startTime": _now()})
             elif all(each["status"]["phase"] == "Running" for each in pods):
                 for each in pods:
-                    await self._end(job, each)
+                    await self._end(each, self.fate(job))
             else:
                 await self._finish(job, pods)
+        return acted
+
+    async def _steps(self) -> bool:
+        """The pods that belong to no Job start, and end as their fate is."""
+        acted = False
+        for pod in await self.api.list("Pod", self.namespace):
+            phase, owners = pod["status"]["phase"], pod["metadata"].get("ownerReferences", [])
+            if any(each["kind"] == "Job" for each in owners) or phase not in ("Pending", "Running"):
+                continue
+            if phase == "Pending":
+                await self.api.status(pod, {"phase": "Running", "startTime": _now()})
+            elif self.fate(pod) == "Running":
+                continue
+            else:
+                await self._end(pod, self.fate(pod))
+            acted = True
         return acted
 
     async def _run(self, job: Manifest, index: int) -> None:
@@ -88,9 +105,8 @@ class Player:
         made = await self.api.create(pod)
         await self.api.status(made, {"phase": "Running", "startTime": _now()})
 
-    async def _end(self, job: Manifest, pod: Manifest) -> None:
-        """The pod's containers end as its fate is."""
-        fate = self.fate(job)
+    async def _end(self, pod: Manifest, fate: str) -> None:
+        """The pod's containers end."""
         ended = {"reason": "Completed", "exitCode": 0, "startedAt": _now(), "finishedAt": _now()}
         status: Manifest = {"phase": "Succeeded"}
         if fate != "Succeeded":
@@ -99,7 +115,7 @@ class Player:
             status = {"phase": "Failed", "conditions": [disruption]}
         for kind in ("container", "initContainer"):
             told = [
-                _container(each["name"], ended | _message(job, each["name"], fate))
+                _container(each["name"], ended | _message(pod, each["name"], fate))
                 for each in pod["spec"].get(f"{kind}s", [])
             ]
             status[f"{kind}Statuses"] = told
@@ -207,15 +223,15 @@ def _container(name: str, ended: Manifest) -> Manifest:
     return {"name": name, "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
 
 
-def _message(job: Manifest, container: str, fate: str) -> dict[str, str]:
+def _message(pod: Manifest, container: str, fate: str) -> dict[str, str]:
     """What the agent tells at the end, if it is the agent and all went well."""
     if container != AGENT or fate != "Succeeded":
         return {}
-    template = job["spec"]["template"]["metadata"]
-    if template["labels"].get(ROLE) != "step":
+    metadata = pod["metadata"]
+    if metadata["labels"].get(ROLE) != "step":
         told: Any = {"digest": DIGEST, "files": 1, "bytes": 5, "format": "onnx", "wrong": []}
         return {"message": json.dumps(told)}
-    outputs = json.loads(template["annotations"]["noria.dev/pod"])["outputs"]
+    outputs = json.loads(metadata["annotations"]["noria.dev/pod"])["outputs"]
     given = {name: _output(each["type"]) for name, each in outputs.items()}
     return {"message": json.dumps({"outputs": given, "inputs": {}})}
 

@@ -33,7 +33,10 @@ RARE: dict[Right, str] = {
     Right("noria.dev", "trainingjobs", "get"): "when somebody else took the name that was due",
     Right("batch", "jobs", "get"): "when somebody else took the name that was due",
     Right("noria.dev", "trainingjobs", "patch"): "when a run is cancelled or suspended while a training of it runs",
-    Right("batch", "jobs", "patch"): "when a run is cancelled or suspended while a container of it runs",
+    Right(
+        "", "pods", "get"
+    ): "when the watch does not tell of a pod that should run, or somebody else took the name that was due",
+    Right("", "pods", "delete"): "when a run is cancelled or suspended while a container of it runs",
 }
 """What the end-to-end tests need not use, and why; test_used.py provokes each of them."""
 

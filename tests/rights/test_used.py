@@ -61,19 +61,21 @@ async def paused(play: Play) -> None:
 
 
 async def cancelled(play: Play) -> None:
-    """A run is cancelled while a container and a training of it run: they are suspended."""
+    """A run is cancelled while a container and a training of it run: the one is ended, the other suspended."""
     api, name = play.api, play.namespace
     steps = [{"name": "count", "run": {"image": "x"}}, {"name": "train", "train": {"image": "x", "command": ["train"]}}]
     run = await api.create(resource("PipelineRun", "cancelled", name, inline={"steps": steps}))
 
-    async def stand(suspended: bool) -> bool:
-        found = [each for kind in ("Job", "TrainingJob") for each in await api.list(kind, name)]
+    async def stand(pods: int, suspended: bool) -> bool:
+        """Of the run's pods so many, and its training so."""
+        found = [each for kind in ("Pod", "TrainingJob") for each in await api.list(kind, name)]
         made = [each for each in found if each["metadata"]["labels"]["noria.dev/owner-name"] == "cancelled"]
-        return [bool(each["spec"].get("suspend")) for each in made] == [suspended] * len(steps)
+        trained = [bool(each["spec"].get("suspend")) for each in made if each["kind"] == "TrainingJob"]
+        return len(made) - len(trained) == pods and trained == [suspended]
 
-    await until(play, lambda: stand(False))
+    await until(play, lambda: stand(1, False))
     await api.patch(run, {"spec": {"cancel": True}})
-    await until(play, lambda: stand(True))
+    await until(play, lambda: stand(0, True))
 
 
 async def turned(play: Play) -> None:
@@ -131,7 +133,7 @@ async def test_what_the_chart_grants_is_what_the_operator_uses(
         (folder := tmp_path / scenario.name).mkdir()
         async with playing(plane, scenario, folder, user=OPERATOR) as play:
             await play.through()
-    taken = [Fault(partial(_made, plural=each), _taken) for each in ("modelversions", "jobs", "trainingjobs")]
+    taken = [Fault(partial(_made, plural=each), _taken) for each in ("modelversions", "jobs", "pods", "trainingjobs")]
     life = Scenario("life", (), settings=GATEWAY, everywhere=True)
     async with playing(plane, life, tmp_path, taken, user=OPERATOR) as play:
         for each in (edited, paused, cancelled, turned):

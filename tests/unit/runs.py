@@ -1,4 +1,4 @@
-"""A world around one PipelineRun: what it plans is made, and its Jobs end as they are told to."""
+"""A world around one PipelineRun: what it plans is made, and its pods end as they are told to."""
 
 import json
 from collections import Counter
@@ -26,6 +26,7 @@ class World:
         self.others = [{"apiVersion": "noria.dev/v1alpha1", **each} for each in others]
         self.live: dict[tuple[str, str], Manifest] = {}
         self.pods: dict[str, Manifest] = {}
+        """Of the Jobs that look."""
         self.made = Counter[str]()
         self.events: list[str] = []
         self.gone = False
@@ -39,8 +40,9 @@ class World:
         needs = pipelinerun.CONTROLLER.needs(run, SETTINGS)
         related: dict[Any, tuple[Manifest, ...]] = {}
         for each in needs.refs:
+            known = (*self.others, *self.live.values())
             related[each] = tuple(
-                one for one in self.others if one["kind"] == each.kind and one["metadata"]["name"] == each.name
+                one for one in known if one["kind"] == each.kind and one["metadata"]["name"] == each.name
             )
         for one in needs.selectors:
             related[one] = tuple(each for each in self.others if each["kind"] == one.kind)
@@ -53,19 +55,22 @@ class World:
 
     def look(self, written: bool = True) -> bool:
         """One reconciliation; whether it changed anything. Not `written`: the process died before the status was."""
-        planned = self.plan()
-        for each in planned.creates:
-            self.others.append(each)
+        planned, changed = self.plan(), False
+        while planned.creates:
+            changed = True
+            for each in planned.creates:
+                if each["kind"] == "Pod":
+                    self._make(each)
+                else:
+                    self.others.append(each)
+            planned = self.plan()
         for each in planned.children:
-            assert each["kind"] in contract.KINDS
-            key = (each["kind"], each["metadata"]["name"])
-            if key not in self.live:
-                self.made[key[1]] += 1
-            born = {"uid": f"{key[1]}-{self.made[key[1]]}"}
-            self.live[key] = self.live.get(key, {}) | each | {"metadata": each["metadata"] | born}
+            self._make(each)
         if not written:
             return True
-        changed = bool(planned.creates)
+        for each in planned.deletes:  # its containers end, and it goes
+            del self.live[each["kind"], each["metadata"]["name"]]
+            changed = True
         self.events += [f"{each.reason} {each.message}" for each in planned.events]
         self.gone = planned.delete_self
         status = planned.status.manifest()
@@ -76,6 +81,14 @@ class World:
             changed = True
         self.wait = planned.requeue_after
         return changed
+
+    def _make(self, child: Manifest) -> None:
+        assert child["kind"] in contract.KINDS
+        key = (child["kind"], child["metadata"]["name"])
+        if key not in self.live:
+            self.made[key[1]] += 1
+        born = {"uid": f"{key[1]}-{self.made[key[1]]}"}
+        self.live[key] = self.live.get(key, {}) | child | {"metadata": child["metadata"] | born}
 
     def settle(self) -> "World":
         """Looks until nothing changes."""
@@ -89,7 +102,7 @@ class World:
         return self.settle()
 
     def active(self) -> dict[str, Manifest]:
-        """Jobs that run, by step, or step[item]."""
+        """Pods and TrainingJobs that run, by step, or step[item]."""
         return {
             named(each): each
             for each in self.live.values()
@@ -97,7 +110,7 @@ class World:
         }
 
     def succeed(self, name: str, outputs: Manifest | None = None, look: bool = True) -> "World":
-        """The Job of a step completes; values that are not given are made up."""
+        """The pod of a step succeeds; values that are not given are made up."""
         live = self.active()[name]
         if live["kind"] == "TrainingJob":
             told = {
@@ -108,16 +121,14 @@ class World:
             }
             live["status"] = {"metrics": {"accuracy": 0.9}, "output": told, "conditions": [self.condition("Succeeded")]}
             return self.settle() if look else self
-        template = live["spec"]["template"]
-        annotations = template["metadata"].get("annotations", {})
+        annotations = live["metadata"].get("annotations", {})
         order, message = json.loads(annotations.get("noria.dev/pod", "null")), None
         if "noria.dev/score" in annotations:
             message = json.dumps(outputs or scores(json.loads(annotations["noria.dev/score"])["models"]))
         elif order:
             made = {port: made_up(each["type"], (outputs or {}).get(port)) for port, each in order["outputs"].items()}
             message = json.dumps({"outputs": made, "inputs": dict.fromkeys(order["inputs"], DIGEST)})
-        self._pod(live, 0, message)
-        live["status"] = {"conditions": [self.condition("Complete")], "completionTime": rfc3339(self.now)}
+        live["status"] = self._ended(live["spec"], 0, message)
         return self.settle() if look else self
 
     def look_job(self) -> Manifest | None:
@@ -134,51 +145,49 @@ class World:
         order = json.loads(job["spec"]["template"]["metadata"]["annotations"]["noria.dev/look"])
         checks = [check["path"] for each in order["steps"] for check in each["checks"]]
         wrong = [place for place, path in enumerate(checks) if any(part in path for part in changed)]
-        self._pod(job, 0, None)
         ended = {"exitCode": 0, "message": json.dumps({"wrong": wrong})}
-        pod = self.pods[job["metadata"]["name"]]["status"]
-        pod["containerStatuses"] = [{"name": "agent", "state": {"terminated": ended}}]
+        status = {
+            "phase": "Succeeded",
+            "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}],
+        }
+        name, labels = job["metadata"]["name"], job["spec"]["template"]["metadata"]["labels"]
+        owner = {"kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        self.pods[name] = {"kind": "Pod", "metadata": metadata, "status": status}
         job["status"] = {"conditions": [self.condition("Complete")], "completionTime": rfc3339(self.now)}
         return self.settle()
 
-    def fail(self, name: str, code: int = 1, look: bool = True, **condition: str) -> "World":
-        """The Job of a step fails with an exit code."""
+    def fail(self, name: str, code: int = 1, look: bool = True, **status: str) -> "World":
+        """The pod of a step fails with an exit code."""
         live = self.active()[name]
         if live["kind"] == "TrainingJob":
             live["status"] = {"conditions": [self.condition("Succeeded", "False")]}
         else:
-            self._pod(live, code, None)
-            live["status"] = {"conditions": [self.condition("Failed", **condition)]}
+            live["status"] = self._ended(live["spec"], code, None) | status
         return self.settle() if look else self
 
     def lose(self, name: str) -> "World":
         """The pod of a step goes with its node."""
         live = self.active()[name]
-        self._pod(live, 137, None)
         lost = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
-        self.pods[live["metadata"]["name"]]["status"]["conditions"] = [lost]
-        live["status"] = {"conditions": [self.condition("Failed")]}
+        live["status"] = self._ended(live["spec"], 137, None) | {"conditions": [lost]}
         return self.settle()
 
     def condition(self, type: str, status: str = "True", **more: str) -> Manifest:
         told = {"reason": "Done", "message": "over", "lastTransitionTime": rfc3339(self.now)} | more
         return {"type": type, "status": status, **told}
 
-    def _pod(self, job: Manifest, code: int, message: str | None) -> None:
+    def _ended(self, spec: Manifest, code: int, message: str | None) -> Manifest:
         main = {"exitCode": code, "reason": "Error" if code else "Completed", "message": "boom" if code else ""}
-        container = job["spec"]["template"]["spec"]["containers"][0]["name"]
+        container = spec["containers"][0]["name"]
         if container == "scorer" and message:
             main["message"] = message
         agent = {"exitCode": 0, "message": message or ""}
-        name, labels = job["metadata"]["name"], job["spec"]["template"]["metadata"]["labels"]
-        owner = {"kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
-        status = {
+        return {
             "phase": "Failed" if code else "Succeeded",
             "containerStatuses": [{"name": container, "imageID": "x@sha256:1", "state": {"terminated": main}}],
             "initContainerStatuses": [{"name": "agent", "state": {"terminated": agent}}],
         }
-        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
-        self.pods[name] = {"kind": "Pod", "metadata": metadata, "status": status}
 
     def states(self) -> dict[str, str]:
         return {each["name"]: each["state"] for each in self.status.get("steps", [])}

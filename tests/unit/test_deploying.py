@@ -253,7 +253,7 @@ def test_what_a_later_step_takes_of_it_and_what_is_registered_before() -> None:
     assert world.step("d")["deploy"] == {"endpoint": "e", "version": "m-1"}
     world.others[0] = {**world.others[0], **endpoint(**serves(1), **over(1, "Promoted", "Promoted"))}
     (job,) = world.settle().active().values()
-    env = {each["name"]: each["value"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    env = {each["name"]: each["value"] for each in job["spec"]["containers"][0]["env"]}
     assert (env["NORIA_INPUT_VERSION"], env["NORIA_INPUT_OUTCOME"]) == ("m-1", "Promoted")
 
 

@@ -33,7 +33,7 @@ def judging(*others: dict[str, Any], steps: Any = STEPS, **spec: Any) -> World:
 
 
 def order(world: World) -> dict[str, Any]:
-    annotations = world.active()["judge"]["spec"]["template"]["metadata"]["annotations"]
+    annotations = world.active()["judge"]["metadata"]["annotations"]
     told: dict[str, Any] = json.loads(annotations["noria.dev/score"])["models"]
     return told
 
@@ -96,7 +96,7 @@ def test_no_number_is_not_taken_for_one() -> None:
     world = judging()
     live = world.active()["judge"]
     world.succeed("judge", look=False)
-    status = world.pods[live["metadata"]["name"]]["status"]["containerStatuses"][0]
+    status = live["status"]["containerStatuses"][0]
     status["state"]["terminated"]["message"] = '{"samples": 720, "scores": {"challenger": {"accuracy": Infinity}}}'
     assert world.settle().verdict() == ("False", "InvalidMessage")
 
@@ -160,7 +160,7 @@ def test_a_champion_and_data_of_earlier_steps() -> None:
         .succeed("old", {"model": "sha256:" + "0" * 64})
         .succeed("data")
     )
-    mounts = world.active()["judge"]["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    mounts = world.active()["judge"]["spec"]["containers"][0]["volumeMounts"]
     assert {each["mountPath"]: each.get("subPath") for each in mounts if "subPath" in each} == {
         "/noria/champion": "runs/r-12345678/old/1/model",
         "/noria/challenger": "jobs/x/attempt-1",
@@ -176,10 +176,9 @@ def test_a_champion_and_data_of_earlier_steps() -> None:
 def test_disruptions_and_a_lost_message_are_followed_by_another_attempt_and_failures_are_not() -> None:
     world = judging().lose("judge")
     assert world.step("judge")["attempt"] == 2
-    live = world.active()["judge"]
-    live["status"] = {"conditions": [world.condition("Complete")], "completionTime": "2026-11-24T12:00:00Z"}
-    assert world.settle().states()["judge"] == "Running" and world.wait == 60
-    assert world.later(61).step("judge")["attempt"] == 3
+    del world.live["Pod", world.active()["judge"]["metadata"]["name"]]
+    assert world.settle().step("judge")["cause"] == "PodDeleted" and world.wait == 5
+    assert world.later(5).step("judge")["attempt"] == 3
     assert world.succeed("judge").verdict() == ("True", "Completed")
     assert judging().fail("judge").verdict() == ("False", "ExitCode")
     late = judging().fail("judge", reason="DeadlineExceeded")

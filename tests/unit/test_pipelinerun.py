@@ -14,7 +14,7 @@ def test_bindings_alone_make_the_order_and_after_adds_to_it() -> None:
     assert list(world.active()) == ["a"] and world.status["progress"] == "0/3" and world.status["running"] == "a"
     assert list(world.succeed("a", {"rows": 7}).active()) == ["b"]
     (job,) = world.active().values()
-    env = {each["name"]: each["value"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+    env = {each["name"]: each["value"] for each in job["spec"]["containers"][0]["env"]}
     assert env["NORIA_INPUT_X"] == "7"
     assert list(world.succeed("b").active()) == ["c"] and world.succeed("c").verdict() == ("True", "Completed")
     assert world.status["progress"] == "3/3" and set(world.made.values()) == {1}
@@ -77,7 +77,7 @@ def test_on_exit_runs_last_and_knows_what_came_of_the_run() -> None:
     assert list(world.active()) == ["a"]
     world.fail("a")
     (job,) = world.active().values()
-    assert {"name": "NORIA_RUN_STATE", "value": "Failed"} in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "NORIA_RUN_STATE", "value": "Failed"} in job["spec"]["containers"][0]["env"]
     assert world.succeed("z").states() == {"a": "Failed", "z": "Succeeded", "y": "Skipped"}
 
 
@@ -90,7 +90,7 @@ def test_foreach_runs_no_more_than_its_parallelism_and_gathers_in_order() -> Non
     assert sorted(world.succeed("b[1]", {"y": 11}).active()) == ["b[0]", "b[2]"]
     world.succeed("b[2]", {"y": 12}).succeed("b[0]", {"y": 10})
     (job,) = world.active().values()
-    (main,) = job["spec"]["template"]["spec"]["containers"]
+    (main,) = job["spec"]["containers"]
     assert {"name": "NORIA_INPUT_YS", "value": "[10,11,12]"} in main["env"]
     assert [each["mountPath"] for each in main["volumeMounts"][:3]] == [f"/noria/input/ds/{n}" for n in range(3)]
     assert world.succeed("c").verdict() == ("True", "Completed") and world.status["progress"] == "3/3"
@@ -165,15 +165,6 @@ def test_a_model_that_is_trained_is_registered_once() -> None:
     assert world.verdict() == ("True", "Completed")
 
 
-def test_a_refused_pod_is_told_at_the_step_whose_it_is() -> None:
-    world = World(inline(step("a"), step("b"))).settle()
-    about = {"kind": "Job", "name": world.active()["b"]["metadata"]["name"]}
-    event = {"metadata": {"name": "e", "labels": {}}, "involvedObject": about, "message": "exceeded quota: noria"}
-    world.live["Event", "e"] = {"kind": "Event", **event}
-    (told,) = world.settle().status["conditions"]
-    assert told["reason"] == "QuotaExceeded" and told["message"].startswith("step b: exceeded quota")
-
-
 def test_a_version_knows_what_its_model_was_made_of() -> None:
     train = step("t", "data=p.data", train={"recipe": {"name": "classifier"}})
     register = step("reg", "model=t.model", register={"model": "digits"})
@@ -190,11 +181,28 @@ def test_an_output_of_the_wrong_type_or_too_large_fails_the_step_with_its_name()
         assert world.verdict() == ("False", "InvalidOutputs") and "output x" in world.step("a")["message"]
 
 
-def test_a_message_that_went_with_its_pod_is_waited_for_and_then_made_again() -> None:
+def test_what_went_with_its_pod_is_made_again_by_another_attempt() -> None:
     world = World(inline(step("a", gives="x:integer"))).settle().succeed("a", look=False)
-    world.pods.clear()
-    assert world.settle().states() == {"a": "Running"} and world.wait == 60
-    assert world.later(61).step("a")["attempt"] == 2 and "failures" not in world.step("a")
+    world.live.clear()
+    assert world.settle().step("a")["attempt"] == 2 and "failures" not in world.step("a")
+    for status in world.succeed("a", look=False).live["Pod", world.step("a")["job"]]["status"]["initContainerStatuses"]:
+        status["state"]["terminated"]["message"] = ""
+    assert world.settle().step("a")["cause"] == "OutputsLost" and world.wait == 5
+    assert world.later(5).step("a")["attempt"] == 3 and "failures" not in world.step("a")
+
+
+def test_a_pod_that_is_being_deleted_is_over_for_its_step_and_the_next_one_waits_for_its_end() -> None:
+    world = World(inline(step("a"))).settle()
+    world.active()["a"]["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    assert world.settle().step("a")["cause"] == "PodDeleted" and list(world.made.values()) == [1]
+    world.live.clear()
+    assert world.settle().step("a")["attempt"] == 2 and list(world.made.values()) == [1, 1]
+
+
+def test_a_step_that_finds_no_node_in_its_time_has_failed() -> None:
+    world = World(inline(step("a", timeoutSeconds=60))).settle()
+    assert world.wait == 60 and world.later(59).states() == {"a": "Running"}
+    assert world.later(1).verdict() == ("False", "DeadlineExceeded") and not world.active()
 
 
 def pipeline(*steps: Any, **fields: Any) -> dict[str, Any]:
@@ -213,7 +221,7 @@ def test_a_run_waits_for_its_pipeline_and_component_and_keeps_them_as_they_were(
     assert world.settle().verdict() == ("Unknown", "ComponentNotFound")
     world.others.append(component)
     (job,) = world.settle().active().values()
-    (main,) = job["spec"]["template"]["spec"]["containers"]
+    (main,) = job["spec"]["containers"]
     assert main["image"] == "of-component" and {"name": "NORIA_INPUT_N", "value": "3"} in main["env"]
     world.others.clear()
     assert list(world.succeed("a").active()) == ["b"]
@@ -236,7 +244,7 @@ def test_parameters_are_checked_and_reach_the_steps() -> None:
     assert "parameters[epochs]" in wrong.status["conditions"][0]["message"]
     world = World({"pipeline": "p", "parameters": [{"name": "epochs", "value": 4}]}, others).settle()
     (job,) = world.active().values()
-    assert {"name": "NORIA_INPUT_EPOCHS", "value": "4"} in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "NORIA_INPUT_EPOCHS", "value": "4"} in job["spec"]["containers"][0]["env"]
 
 
 def test_a_finished_run_goes_when_its_time_is_over_and_changes_no_more() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from noria.plan import pipeline, pipelinerun, trainingjob
-from noria.plan.contract import Controller, Event, Manifest, Needs, Plan, Ref, Settings
+from noria.plan.contract import KINDS, Controller, Event, Manifest, Needs, Plan, Ref, Settings
 from noria.plan.pipelines.scheduling import run_name
 from noria.runtime.cluster import Cluster
-from noria.runtime.errors import AlreadyExists, Invalid
+from noria.runtime.errors import AlreadyExists, Forbidden, Invalid
 from noria.runtime.reconciler import NameTaken, Reconciler
 from noria.runtime.store import Store, ref_of
 
@@ -82,39 +82,39 @@ def test_a_scheduled_run_whose_name_another_pipelines_run_has_holds_up_neither_t
     assert status["conditions"][0]["reason"] == "NameTaken"
 
 
-def looked_at(controller: Controller[Any], live: Manifest, job: Manifest) -> tuple[Server, Reconciler]:
-    server, store = Server(live, job), Store()
-    for each in (live, job):
+def looked_at(controller: Controller[Any], live: Manifest, made: Manifest) -> tuple[Server, Reconciler]:
+    server, store = Server(live, made), Store()
+    for each in (live, made):
         store.put(each)
     return server, Reconciler([controller], server, store, SETTINGS, lambda: NOW)
 
 
-def job(owner: Manifest, name: str, **metadata: Any) -> Manifest:
-    """A Job that runs, with all labels of one that Noria has made for `owner`."""
+def made_by(owner: Manifest, kind: str, name: str, **metadata: Any) -> Manifest:
+    """A Job or a pod that runs, with all labels of one that Noria has made for `owner`."""
     labels = {f"noria.dev/owner-{key}": owner["metadata"][key] for key in ("name", "uid")}
     labels |= {"noria.dev/owner-kind": owner["kind"], "noria.dev/role": "step", "noria.dev/attempt": "1"}
     about = {"name": name, "namespace": "n", "uid": "j", "resourceVersion": "2", "labels": labels}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about | metadata, "spec": {"template": {}}}
+    return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": about | metadata, "spec": {"template": {}}}
 
 
 def by(owner: Manifest) -> Manifest:
     return {"kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
 
 
-def test_a_job_that_bears_the_labels_of_a_run_and_is_not_its_own_is_not_stopped_with_it() -> None:
+def test_a_pod_that_bears_the_labels_of_a_run_and_is_not_its_own_is_not_ended_with_it() -> None:
     ended = {"type": "Succeeded", "status": "False", "reason": "Cancelled", "message": "spec.cancel was set"}
     ended["lastTransitionTime"] = "2026-11-24T11:59:59Z"
     live = written("PipelineRun", "r", {"pipeline": "p", "cancel": True}, conditions=[ended])
     for reference, stopped in (([], 0), ([by(live)], 0), ([by(live) | {"controller": True}], 1)):
-        server, reconciler = looked_at(pipelinerun.CONTROLLER, live, job(live, "mine", ownerReferences=reference))
+        pod = made_by(live, "Pod", "mine", ownerReferences=reference)
+        server, reconciler = looked_at(pipelinerun.CONTROLLER, live, pod)
         asyncio.run(reconciler.reconcile(ref_of(live)))
-        assert [each["spec"]["suspend"] for each in server.applied] == [True] * stopped
-        assert server.deleted == []
+        assert server.deleted == ["mine"] * stopped
 
 
 def test_a_training_does_not_take_over_a_job_that_bears_its_labels_under_the_name_it_needs() -> None:
     live = written("TrainingJob", "t", {"image": "i", "command": ["train"]})
-    server, reconciler = looked_at(trainingjob.CONTROLLER, live, job(live, "t-1"))
+    server, reconciler = looked_at(trainingjob.CONTROLLER, live, made_by(live, "Job", "t-1"))
     with pytest.raises(NameTaken, match="t-1"):
         asyncio.run(reconciler.reconcile(ref_of(live)))
     assert (server.applied, server.deleted) == ([], [])
@@ -206,3 +206,42 @@ def test_that_a_training_begins_is_told_where_nothing_follows_within_a_second(
     assert [each["conditions"][0]["reason"] for each in server.statuses] == told
     assert len(made) == 1
     assert server.deleted == []
+
+
+def test_a_pod_that_is_refused_is_asked_for_again_and_keeps_no_other_step_from_running() -> None:
+    steps = [{"name": name, "run": {"image": "i"}} for name in ("a", "b")]
+    steps.append({"name": "t", "train": {"image": "i", "command": ["train"]}})
+    live = written("PipelineRun", "r", {"inline": {"steps": steps}})
+    full = True
+
+    class Full(Server):
+        async def create(self, manifest: Manifest) -> Manifest:
+            if full and manifest["metadata"].get("labels", {}).get("noria.dev/step") == "b":
+                raise Forbidden(
+                    403, "Forbidden", "exceeded quota: noria, used: cpu=4", f"Pod n/{manifest['metadata']['name']}"
+                )
+            return manifest | {"metadata": manifest["metadata"] | {"uid": "u", "resourceVersion": "2"}}
+
+        async def apply_status(self, manifest: Manifest) -> Manifest:
+            await super().apply_status(manifest)
+            seen = store.get(ref_of(live)) or live
+            version = str(int(seen["metadata"]["resourceVersion"]) + 1)
+            return seen | {"metadata": seen["metadata"] | {"resourceVersion": version}, "status": manifest["status"]}
+
+    server, store = Full(live), Store()
+    store.put(live)
+    reconciler = Reconciler([pipelinerun.CONTROLLER], server, store, SETTINGS, lambda: NOW)
+
+    def states() -> dict[str, str]:
+        return {each["name"]: each["state"] for each in server.statuses[-1]["steps"]}
+
+    asyncio.run(reconciler.reconcile(ref_of(live)))
+    with pytest.raises(Forbidden):
+        asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert states() == {"a": "Running", "b": "Pending", "t": "Running"}
+    (said,) = server.statuses[-1]["conditions"]
+    assert said["reason"] == "QuotaExceeded" and "exceeded quota: noria" in said["message"]
+    full = False
+    asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert states() == {"a": "Running", "b": "Running", "t": "Running"}
+    assert server.statuses[-1]["conditions"][0]["reason"] == "Running"

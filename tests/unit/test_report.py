@@ -48,7 +48,8 @@ def test_new_words_of_a_refusal_are_told() -> None:
     again = told(
         job(*first.status.manifest()["conditions"]), Forbidden(403, "Forbidden", "exceeded quota: used 4", "Job n/a-1")
     )
-    assert again.status.conditions[0].message.endswith("used 4")
+    (said,) = again.status.conditions
+    assert said.reason == "QuotaExceeded" and "used 4. It starts when others end" in said.message
 
 
 @pytest.mark.parametrize("status", ["True", "False"])

@@ -47,7 +47,7 @@ class PipelineRunSpec(Model):
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
     """Seconds after which the run is ended as by cancel, suspended time included."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] | None = None
-    """Seconds after its end when the run deletes itself, with its Jobs; absent: never."""
+    """Seconds after its end when the run deletes itself, with its pods; absent: never."""
 
 
 class Output(Model):
@@ -105,7 +105,7 @@ class StepStatus(Model):
     disruptions: int | None = None
     """Attempts in a row that the cluster ended."""
     job: str | None = None
-    """Name of the newest attempt's Job, or of the TrainingJob."""
+    """Name of the newest attempt's pod, or of the TrainingJob."""
     start_time: str | None = None
     """When the newest attempt began; of a cached step the one that made what was taken."""
     end_time: str | None = None

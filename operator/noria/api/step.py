@@ -148,7 +148,7 @@ class Step(Model):
     retry: Retry | None = None
     """What happens when its container fails. Absent: no failure is retried; disruptions are."""
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
-    """Seconds that one attempt, or the wait for an approval or an Endpoint, may take; absent: any time."""
+    """Seconds that one attempt, its wait for a node included, or the wait for an approval or an Endpoint, may take; absent: any time."""
     cache: Cache = Cache()
     """Whether what an earlier run made may be taken instead; of run, train and evaluate, and not of a step with onExit."""
 

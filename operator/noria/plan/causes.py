@@ -88,13 +88,17 @@ def waiting(pods: Iterable[Manifest], refusals: Iterable[Manifest] = ()) -> Wait
                 return Waiting("ContainerConfigError", f"container {status['name']}: {message or reason}")
     for event in refusals:
         message = event.get("message", "")
-        if "exceeded quota" in message:
-            return Waiting(
-                "QuotaExceeded",
-                f"{message}. It starts when others end; or ask for less, or raise the Workspace's quota.",
-            )
-        return Waiting("PodRefused", message)
+        return over_quota(message) or Waiting("PodRefused", message)
     return None
+
+
+def over_quota(message: str) -> Waiting | None:
+    """That what the API server refuses would exceed a quota, if it says so."""
+    if "exceeded quota" not in message:
+        return None
+    return Waiting(
+        "QuotaExceeded", f"{message}. It starts when others end; or ask for less, or raise the Workspace's quota."
+    )
 
 
 def failure(pods: Iterable[Manifest], container: str) -> Failure | None:

@@ -1,10 +1,11 @@
 """PipelineRun: the pipeline is frozen and checked, then its steps follow one another until all have ended. A terminal status is final."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from noria.api.pipeline import Component, Pipeline
 from noria.api.pipelinerun import PipelineRun, PipelineRunStatus, StepStatus
+from noria.api.step import Step
 from noria.plan import causes
 from noria.plan.conditions import condition, finished
 from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
@@ -23,7 +24,7 @@ NAMED = 3
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
     """Before it begins the pipeline and the components, or the run that it is a rerun of; while it is queued the pipeline
-    alone; later the earlier runs that it takes from, the versions, while a register step has not ended, the Endpoints
+    alone; later the earlier runs that it takes from, the pods that run, the versions, while a register step has not ended, the Endpoints
     whose version an evaluate step takes, and what deploy steps wait for."""
     if finished(run.status):
         return Needs()
@@ -41,7 +42,18 @@ def needs(run: PipelineRun, settings: Settings) -> Needs:
     earlier = tuple(cache.source(run, each) for each in run.status.sources)
     asked, beside = deploying.needs(run)
     selectors = [*([versions(run)] if numbered else []), *beside]
-    return Needs(refs=tuple(dict.fromkeys((*earlier, *endpoints, *asked))), selectors=tuple(dict.fromkeys(selectors)))
+    made = _pods(run, open_steps)
+    return Needs(
+        refs=tuple(dict.fromkeys((*earlier, *endpoints, *asked, *made))), selectors=tuple(dict.fromkeys(selectors))
+    )
+
+
+def _pods(run: PipelineRun, steps: Iterable[Step]) -> Iterator[Ref]:
+    """The pods that run by the record: one that the watch does not tell of is read before it is taken as gone."""
+    mine = {each.name for each in steps if each.run or each.evaluate}
+    for each in run.status.steps:
+        if each.state == "Running" and each.job and each.name.partition("[")[0] in mine:
+            yield Ref("Pod", run.metadata.namespace, each.job)
 
 
 def _pipeline(run: PipelineRun) -> Ref:
@@ -83,6 +95,7 @@ def plan(run: PipelineRun, observed: Observed) -> Plan:
         status=_with(observed, status, None, reason, message),
         children=tuple(turn.children),
         creates=tuple(turn.creates),
+        deletes=tuple(turn.deletes),
         events=tuple(events),
         requeue_after=min((each for each in turn.waits if each > 0), default=None),
         clear_annotations=done(run),
@@ -171,8 +184,8 @@ def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
     steps = turn.steps()
     running = [each for each in steps if each.state == "Running"]
     for each in running:
-        live, pods = turn.live.get(each.job or ""), turn.pods.get(each.job or "", [])
-        if trouble := causes.waiting(pods, turn.refusals(live) if live and not pods else ()):
+        live = turn.live.get(each.job or "")
+        if trouble := live and live["kind"] == "Pod" and causes.waiting([live]):
             return trouble.reason, f"step {each.name}: {trouble.message}"
     if deploys := deploying.asking(steps):
         return deploys[0].cause or "Running", f"step {deploys[0].name}: {deploys[0].message}"
@@ -209,6 +222,7 @@ def _end(
     return Plan(
         status=_with(observed, status, holds, reason, message),
         children=tuple(turn.children),
+        deletes=tuple(turn.deletes),
         events=events,
         requeue_after=run.spec.ttl_seconds_after_finished,
         clear_annotations=done(run),
@@ -222,6 +236,7 @@ def _rest(run: PipelineRun, observed: Observed) -> Plan:
     rest = Plan(
         status=run.status,
         children=tuple(turn.children),
+        deletes=tuple(turn.deletes),
         events=tuple(refused(run)),
         clear_annotations=done(run),
     )
@@ -259,8 +274,8 @@ def _named(names: Iterable[str]) -> str | None:
 CONTROLLER = Controller(
     resource=PipelineRun,
     owns=(),
-    # Never pruned: what has ended stays for its logs until the run goes; what should not run is suspended.
-    watches=("Job", "TrainingJob", "Pod", "Event"),
+    # Never pruned: what has ended stays for its logs until the run goes.
+    watches=("Job", "TrainingJob", "Pod"),
     needs=needs,
     plan=plan,
 )

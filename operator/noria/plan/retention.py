@@ -10,8 +10,8 @@ from noria.plan import causes, oneshot, sweep
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Event, Manifest, Observed, Selector
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, moment, pinned, rfc3339
+from noria.plan.pipelines.containers import RUNS
 from noria.plan.pipelines.frozen import plain
-from noria.plan.pipelines.jobs import RUNS
 from noria.plan.pods import by_job
 from noria.plan.training import JOBS, folder_name
 

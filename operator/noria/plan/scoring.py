@@ -1,4 +1,4 @@
-"""The Job that scores a challenger, and a champion if there is one, on the same held-out data; whoever asks for it owns it."""
+"""What scores a challenger, and a champion if there is one, on the same held-out data; whoever asks for it owns it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -44,7 +44,21 @@ class Asked(NamedTuple):
 
 
 def job(owner: Resource, name: str, labels: Mapping[str, str], asked: Asked, settings: Settings) -> Manifest:
-    """The Job: one pod; both models and the data are mounted read only. It ends after the rule's deadline at the latest."""
+    """The Job: one pod, which ends after the rule's deadline at the latest."""
+    annotations, pod = container(asked, settings)
+    metadata = {"labels": owner_labels(owner) | dict(labels), "annotations": annotations}
+    body = {
+        "spec": {
+            "backoffLimit": asked.retries,
+            "activeDeadlineSeconds": asked.rule.deadline_seconds,
+            "template": {"metadata": metadata, "spec": pod},
+        }
+    }
+    return child(owner, "Job", name, body, labels=labels)
+
+
+def container(asked: Asked, settings: Settings) -> tuple[dict[str, str], Manifest]:
+    """Annotations and spec of the pod; both models and the data are mounted read only."""
     rule, models = asked.rule, asked.models
     folders = {f"/noria/{role}": model.uri for role, model in models.items()} | {"/noria/test": asked.test}
     claims = {_volume(claim): claim for claim, _ in map(claim_of, folders.values())}
@@ -59,7 +73,7 @@ def job(owner: Resource, name: str, labels: Mapping[str, str], asked: Asked, set
             for role, model in models.items()
         },
     }
-    container = {
+    scorer = {
         "name": SCORER,
         "image": settings.server_image,
         "imagePullPolicy": "IfNotPresent",
@@ -77,22 +91,14 @@ def job(owner: Resource, name: str, labels: Mapping[str, str], asked: Asked, set
     pod = {
         "tolerations": NODE_LOSS_TOLERATIONS,
         **RESTRICTED,
-        "containers": [container],
+        "containers": [scorer],
         "volumes": [
             told({"score.json": ORDER}),
             TMP[1],
             *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, claim in sorted(claims.items())),
         ],
     }
-    metadata = {"labels": owner_labels(owner) | dict(labels), "annotations": {ORDER: canonical(order)}}
-    body = {
-        "spec": {
-            "backoffLimit": asked.retries,
-            "activeDeadlineSeconds": rule.deadline_seconds,
-            "template": {"metadata": metadata, "spec": pod},
-        }
-    }
-    return child(owner, "Job", name, body, labels=labels)
+    return {ORDER: canonical(order)}, pod
 
 
 def _volume(claim: str) -> str:

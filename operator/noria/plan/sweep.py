@@ -10,7 +10,7 @@ from noria.api.workspace import Workspace
 from noria.plan import oneshot
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM
-from noria.plan.pipelines.jobs import RUNS
+from noria.plan.pipelines.containers import RUNS
 from noria.plan.training import JOBS
 
 KIND = "sweep"

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 OTHERS = ("Deployment", "Event", "Pod")
 """Kinds that others make of our children: no plan changes them, and it knows itself whose they are."""
 AT_ONCE = 8
-"""Children of one kind that are brought about at the same time."""
+"""Objects of one kind that are brought about at the same time."""
 PASSING_SECONDS = 1.0
 """How long a status waits that only says that something begins."""
 ROUNDS = 3
@@ -83,19 +84,15 @@ class Reconciler:
 
     async def _bring(self, controller: Controller[Any], resource: Resource, live: Manifest) -> float | None:
         """Carry out what is planned for one object; seconds until it wants to be looked at again."""
-        plan = await self._plan(controller, resource)
-        problem: ApiError | None = None
-        try:
-            plan = await self._create(controller, resource, plan)
-            for _, alike in itertools.groupby(plan.children, lambda child: child["kind"]):
-                await self._apply_all(controller, resource, alike)
-        except (Refused, Failed) as error:
-            plan, problem = report.refused(resource, plan, error, self.now()), error
-        try:
-            await self._prune(controller, resource, plan)  # also after a refusal: a right that is withdrawn goes
-        except (Refused, Failed) as error:
-            if problem is None:
-                plan, problem = report.refused(resource, plan, error, self.now()), error
+        plan, problem = await self._create(controller, resource, await self._plan(controller, resource))
+        # Each also after a refusal of the one before: one pod too many keeps no other child, and a right that is withdrawn goes.
+        for act in (self._apply_all, self._prune):
+            try:
+                await act(controller, resource, plan)
+            except (Refused, Failed) as error:
+                problem = problem or error
+        if problem:
+            plan = report.refused(resource, plan, problem, self.now())
         for event in plan.events:
             await self._tell(live, event)
         if plan.passing and (left := self._hold(live, plan)) > 0:
@@ -146,37 +143,43 @@ class Reconciler:
             found = await self._read(need)
         return (found,) if found else ()
 
-    async def _create(self, controller: Controller[Any], resource: Resource, plan: Plan) -> Plan:
-        """Create what must never be applied, and plan anew on what came of it."""
+    async def _create(
+        self, controller: Controller[Any], resource: Resource, plan: Plan
+    ) -> tuple[Plan, Refused | Failed | None]:
+        """Create what must never be applied; the plan anew on what came of it, and what was refused first."""
         for _ in range(ROUNDS):
             if not plan.creates:
-                return plan
+                return plan, None
             taken = set[Ref]()
-            for manifest in plan.creates:
+
+            async def create(manifest: Manifest, taken: set[Ref] = taken) -> None:
                 try:
                     self.store.put(await self.cluster.create(manifest))
                 except AlreadyExists:
                     if existing := await self._read(ref_of(manifest)):
                         self.store.put(existing)
                         taken.add(ref_of(manifest))
+
+            refused: Refused | Failed | None = None
+            try:
+                await _side_by_side(create, plan.creates)
+            except (Refused, Failed) as error:
+                refused = error
             plan = await self._plan(controller, resource)
             if still := taken & {ref_of(each) for each in plan.creates}:  # to see it there changed nothing
-                raise _name_taken(resource, min(still))
+                return plan, _name_taken(resource, min(still))
+            if refused:
+                return plan, refused
+        if not plan.creates:
+            return plan, None
         raise Conflict(
             409, "Contended", "the names that are due are always taken by others", ref_of(plan.creates[0]).name
         )
 
-    async def _apply_all(self, controller: Controller[Any], resource: Resource, alike: Iterable[Manifest]) -> None:
-        """Apply children of one kind, which do not wait for one another; then raises what the first of them met."""
-        few = asyncio.Semaphore(AT_ONCE)
-
-        async def apply(child: Manifest) -> None:
-            async with few:
-                await self._apply(controller, resource, child)
-
-        for met in await asyncio.gather(*map(apply, alike), return_exceptions=True):
-            if met:
-                raise met
+    async def _apply_all(self, controller: Controller[Any], resource: Resource, plan: Plan) -> None:
+        """Apply the children, kind after kind."""
+        for _, alike in itertools.groupby(plan.children, lambda child: child["kind"]):
+            await _side_by_side(partial(self._apply, controller, resource), alike)
 
     async def _apply(self, controller: Controller[Any], resource: Resource, desired: Manifest) -> None:
         """Apply one child, unless it is so already. What exists and is not of this resource is not touched."""
@@ -272,6 +275,19 @@ class Reconciler:
         except NotFound:
             self.store.remove(live)
         return True
+
+
+async def _side_by_side(act: Callable[[Manifest], Awaitable[None]], manifests: Iterable[Manifest]) -> None:
+    """Do it for what does not wait for one another; then raises what the first of them met."""
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def one(manifest: Manifest) -> None:
+        async with few:
+            await act(manifest)
+
+    for met in await asyncio.gather(*map(one, manifests), return_exceptions=True):
+        if met:
+            raise met
 
 
 def _name_taken(resource: Resource, ref: Ref) -> NameTaken:

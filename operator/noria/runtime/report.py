@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from noria.api.meta import API_VERSION, Condition, Resource, Status
+from noria.plan import causes
 from noria.plan.conditions import find, finished
 from noria.plan.contract import Event, Manifest, Plan
 from noria.plan.manifests import rfc3339
@@ -49,19 +50,20 @@ def invalid(resource: type[Resource], live: Manifest, error: ValidationError, no
 
 def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> Plan:
     """`plan` where a condition tells why it could not be carried out; an Event tells it once."""
-    message = f"{problem.object}: {problem.message}"
+    reason, said = causes.over_quota(problem.message) or (problem.reason, problem.message)
+    message = f"{problem.object}: {said}"
     type = _concerned(resource, plan.status)
     before = find(resource.status.conditions, type)
-    news = not before or before.reason != problem.reason
+    news = not before or before.reason != reason
     # A failing webhook's words hold ports and times; if each were news, each would ask for another look at once.
     if before and not news and problem.status >= 500 and before.message.startswith(f"{problem.object}: "):
         message = before.message
     status = plan.status
     if not finished(resource.status):  # what has ended stays so, whatever happens to its leftovers
-        said = _condition(type, problem.reason, message, now)
+        held = _condition(type, reason, message, now)
         others = [each for each in status.conditions if each.type != type]
-        status = status.model_copy(update={"conditions": [Condition.model_validate(said), *others]})
-    told = (Event("Warning", problem.reason, message, f"generation-{resource.metadata.generation}"),) if news else ()
+        status = status.model_copy(update={"conditions": [Condition.model_validate(held), *others]})
+    told = (Event("Warning", reason, message, f"generation-{resource.metadata.generation}"),) if news else ()
     return replace(
         plan, status=status, events=(*plan.events, *told), passing=False, delete_self=False, requeue_after=None
     )

@@ -10,6 +10,9 @@ from typing import Any
 
 from noria.plan.contract import KINDS, Manifest, Ref, Selector, marks
 from noria.plan.manifests import OWNER_KIND, OWNER_NAME, OWNER_UID
+from noria.plan.pipelines.evaluating import CHAMPION
+from noria.plan.scoring import ORDER
+from noria.plan.training import INDEX_ANNOTATION
 
 Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
 """Told of each change of what is held with the object before and after; None where there is none."""
@@ -18,7 +21,7 @@ _POD = {
     "metadata": {
         "name": None, "namespace": None, "uid": None, "resourceVersion": None, "labels": None, "ownerReferences": None,
         "creationTimestamp": None, "deletionTimestamp": None,
-        "annotations": {"batch.kubernetes.io/job-completion-index": None},
+        "annotations": dict.fromkeys((INDEX_ANNOTATION, ORDER, CHAMPION)),
     },
     "spec": {"nodeName": None},
     "status": dict.fromkeys(

@@ -17,7 +17,7 @@ from noria.plan.lineage import steps
 from noria.plan.lineage.telling import GONE, UNDIGESTED, Telling, body, work
 from noria.plan.lineage.tree import Node
 from noria.plan.manifests import ARTIFACT_CLAIM, OWNER_KIND, OWNER_NAME, OWNER_UID
-from noria.plan.pipelines.jobs import ITEM, RUNS, STEP
+from noria.plan.pipelines.containers import ITEM, RUNS, STEP
 from noria.plan.training import JOBS
 
 ROOTS = (Endpoint, ModelVersion, TrainingJob, PipelineRun)

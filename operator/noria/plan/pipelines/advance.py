@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJobStatus
-from noria.plan.attempts import job_condition
+from noria.plan import causes
 from noria.plan.conditions import finished
-from noria.plan.contract import Manifest
 from noria.plan.manifests import moment, pinned
 from noria.plan.pipelines import cache, evaluating, outcomes
 from noria.plan.pipelines.inputs import resolve
@@ -43,22 +42,22 @@ def _would_take(turn: Turn) -> Iterator[cache.Entry]:
 def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
     record = turn.records[name]
     live = turn.live.get(record.job or "")
-    if record.state != "Running" or live is None:
+    if record.state != "Running" or record.job is None:
         return
     if step.train:
-        turn.records[name] = outcomes.of_training(step, record, live, turn.now)
+        if live:
+            turn.records[name] = outcomes.of_training(step, record, live, turn.now)
     else:
-        pods = turn.pods.get(record.job or "", [])
-        after = outcomes.of_job(turn.run, step, item, record, live, pods, turn.now)
-        if after.state == "Waiting" and outcomes.hopeless(step, after, outcomes.exit_code(pods)):
+        after = outcomes.of_pod(turn.run, step, item, record, live, turn.now)
+        if after.state == "Waiting" and outcomes.hopeless(step, after, outcomes.exit_code(live)):
             after = after.model_copy(update={"state": "Failed"})
         turn.records[name] = after
-        if after.state == "Running" and job_condition(live, "Complete"):
-            turn.waits.append(outcomes.LOST_SECONDS)
+        if after.state == "Running" and (left := outcomes.time_left(step, after, turn.now)) is not None:
+            turn.waits.append(left)
     if turn.records[name].state == "Succeeded" and not step.on_exit:
         taken = turn.records[name]
         inputs = resolve(turn.frozen, step, turn.records, item)
-        if step.evaluate:
+        if step.evaluate and live:
             inputs = evaluating.as_scored(inputs, live)
         known = cache.key(step, inputs, taken.read, turn.observed.settings)
         turn.records[name] = taken.model_copy(update={"key": known})
@@ -90,19 +89,16 @@ def _time_left(turn: Turn) -> float | None:
 
 
 def enforce(turn: Turn) -> None:
-    """Stops Jobs and TrainingJobs that no record says run, and lets TrainingJobs go on that one says do."""
+    """Ends pods and stops TrainingJobs that no record says run, and lets TrainingJobs go on that one says do. A pod goes
+    once that is written: one that is gone while its record says that it runs would be taken as lost."""
     running = {each.job for each in turn.records.values() if each.state == "Running"}
-    done = {each.job for each in turn.records.values() if each.state == "Succeeded"}
+    written = {each.job for each in turn.run.status.steps if each.state == "Running"}
     for name, live in turn.live.items():
-        wanted, suspended = name in running, bool(live["spec"].get("suspend"))
-        if live["kind"] == "TrainingJob":
-            if finished(TrainingJobStatus.model_validate(live.get("status") or {})) or wanted != suspended:
-                continue
-        elif wanted or suspended or name in done or _is_over(live) or outcomes.succeeded(turn.pods.get(name, [])):
-            continue
-        desired = pinned(live)
-        turn.children.append(desired | {"spec": desired["spec"] | {"suspend": not wanted}})
-
-
-def _is_over(job: Manifest) -> bool:
-    return any(job_condition(job, each) for each in ("Complete", "Failed", "FailureTarget"))
+        wanted = name in running
+        if live["kind"] == "Pod":
+            if name not in running | written and not causes.over(live) and "deletionTimestamp" not in live["metadata"]:
+                turn.deletes.append(live)
+        elif not finished(TrainingJobStatus.model_validate(live.get("status") or {})):
+            desired = pinned(live)
+            if wanted == bool(desired["spec"].get("suspend")):
+                turn.children.append(desired | {"spec": desired["spec"] | {"suspend": not wanted}})

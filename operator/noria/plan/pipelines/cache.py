@@ -16,13 +16,15 @@ from noria.plan import oneshot
 from noria.plan.attempts import job_condition
 from noria.plan.contract import Manifest, Ref, Selector, Settings
 from noria.plan.manifests import ARTIFACT_CLAIM, canonical, claim_of, digest, moment
-from noria.plan.pipelines import evaluating, graph, outcomes
+from noria.plan.pipelines import evaluating, graph
 from noria.plan.pipelines.inputs import Inputs, resolve
 from noria.plan.pipelines.turn import GAVE, Turn, versions
 
 KIND = "look"
 MARK = f"noria.dev/{KIND}"
 PLACE = "/noria/artifacts"
+LOST_SECONDS = 60
+"""A look that completed so long ago and whose pod is not known has lost its message."""
 SOURCES = 10
 """Earlier runs that are looked in."""
 ORDER_LIMIT = 200 << 10
@@ -128,7 +130,7 @@ def settled(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs,
 
 
 def _decided(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs, begun: bool) -> bool:
-    """Whether it is known if the step or item is taken from an earlier run; then its record says so. One whose Job was
+    """Whether it is known if the step or item is taken from an earlier run; then its record says so. One whose pod was
     made before that could be recorded has `begun`: it was a miss, and is again."""
     rerun = turn.run.spec.rerun_of
     found = _kept(turn, step, name, item, inputs) if rerun else _candidate(turn, step, name, inputs)
@@ -242,7 +244,7 @@ def _answers(turn: Turn) -> dict[str, tuple[Entry, str]] | None:
         return None
     said = oneshot.said(turn.look_pods()) if complete else None
     if complete and said is None:
-        left = (moment(complete["lastTransitionTime"]) - turn.observed.now).total_seconds() + outcomes.LOST_SECONDS
+        left = (moment(complete["lastTransitionTime"]) - turn.observed.now).total_seconds() + LOST_SECONDS
         if left > 0:  # the Job's news came before its pod's
             turn.waits.append(left)
             return None
@@ -280,6 +282,6 @@ def look(turn: Turn, would_take: Iterator[Entry]) -> None:
 def pretended(turn: Turn) -> Turn:
     """A copy in which every candidate is a hit, and nothing that is made matters."""
     other = copy.copy(turn)
-    other.records, other.children, other.creates, other.waits = dict(turn.records), [], [], []
+    other.records, other.children, other.creates, other.deletes, other.waits = dict(turn.records), [], [], [], []
     other.pretended = list[Any]()
     return other

@@ -11,8 +11,8 @@ from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import MANAGED_BY, child, digest
 from noria.plan.modelversion import MODEL
 from noria.plan.pipelines import cache, ports
+from noria.plan.pipelines.containers import child_name, labels
 from noria.plan.pipelines.inputs import Folder, Inputs
-from noria.plan.pipelines.jobs import child_name, labels
 from noria.plan.pipelines.steps import variable
 from noria.plan.training import code_digest
 

@@ -1,4 +1,4 @@
-"""An `evaluate` step: the champion that its model is scored beside, the Job that scores both, and what comes of the scores."""
+"""An `evaluate` step: the champion that its model is scored beside, the pod that scores both, and what comes of the scores."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,13 @@ from noria.api.pipelinerun import Output, PipelineRun
 from noria.api.step import Evaluate, Step
 from noria.plan import offline, scoring
 from noria.plan.contract import Manifest, Ref, Selector, Settings
+from noria.plan.manifests import child
+from noria.plan.pipelines.containers import child_name, labels
 from noria.plan.pipelines.inputs import Folder, Inputs, Unfit
-from noria.plan.pipelines.jobs import child_name, labels
 from noria.plan.scoring import Asked, Candidate
 
 CHAMPION = "noria.dev/champion"
-"""Annotation of the Job: what the champion is called."""
+"""Annotation of the pod: what the champion is called."""
 Related = Mapping[Ref | Selector, tuple[Manifest, ...]]
 
 
@@ -68,32 +69,34 @@ def itself(inputs: Inputs) -> dict[str, Any] | None:
     return {"message": f"it is {champion.name or 'the champion'} itself", "outputs": _outputs(True, False, {}, {})}
 
 
-def job(run: PipelineRun, step: Step, attempt: int, inputs: Inputs, settings: Settings) -> Manifest:
-    """The Job of one attempt. It never retries by itself."""
+def pod(run: PipelineRun, step: Step, attempt: int, inputs: Inputs, settings: Settings) -> Manifest:
+    """The pod of one attempt."""
     rule, folders = step.evaluate, inputs.folders
     assert rule is not None
     test = rule.test or inputs.data.get("test") or folders["test"].uri
     champion = folders.get("champion")
     models = {"champion": _candidate(champion)} if champion else {}
     asked = Asked(rule, test, models | {"challenger": _candidate(folders["model"])})
-    made = scoring.job(run, child_name(run, step, None, attempt), labels(step, None, attempt), asked, settings)
-    called = {CHAMPION: champion.name or "the input champion"} if champion else {}
-    return made | {"metadata": made["metadata"] | ({"annotations": called} if called else {})}
+    annotations, spec = scoring.container(asked, settings)
+    annotations |= {CHAMPION: champion.name or "the input champion"} if champion else {}
+    body = {"spec": spec | {"activeDeadlineSeconds": rule.deadline_seconds}}
+    name, marks = child_name(run, step, None, attempt), labels(step, None, attempt)
+    return child(run, "Pod", name, body, labels=marks, annotations=annotations)
 
 
 def as_scored(inputs: Inputs, live: Manifest) -> Inputs:
-    """The inputs with the champion that a Job was made with, whatever is served by now."""
+    """The inputs with the champion that a pod was made with, whatever is served by now."""
     champion = _order(live)["models"].get("champion")
     folders = {"champion": Folder("", champion["digest"] or None)} if champion else {}
     return replace(inputs, folders=inputs.folders | folders)
 
 
 def _order(live: Manifest) -> Any:
-    return json.loads(live["spec"]["template"]["metadata"]["annotations"][scoring.ORDER])
+    return json.loads(live["metadata"]["annotations"][scoring.ORDER])
 
 
 def outcome(step: Step, live: Manifest, message: str) -> dict[str, Any]:
-    """What the record of a step says once the scorer of its Job has left a message."""
+    """What the record of a step says once its scorer has left a message."""
     rule, scored = step.evaluate, offline.read(message)
     assert rule is not None
     alone = "champion" not in _order(live)["models"]

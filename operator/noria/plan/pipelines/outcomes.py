@@ -1,7 +1,6 @@
-"""What became of an attempt of a step, by its Job and pod, or by its TrainingJob, and what it gave."""
+"""What became of an attempt of a step, by its pod or its TrainingJob, and what it gave."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,18 +10,15 @@ from noria.api.ports import VALUE_TYPES
 from noria.api.step import Step
 from noria.api.trainingjob import TrainingJobStatus
 from noria.plan import causes
-from noria.plan.attempts import job_condition
 from noria.plan.conditions import finished
 from noria.plan.contract import Manifest
 from noria.plan.manifests import moment
-from noria.plan.pipelines import evaluating, jobs, ports
+from noria.plan.pipelines import containers, evaluating, ports
 from noria.plan.scoring import SCORER
 from noria.plan.training import AGENT, MAIN
 
 MESSAGE_LIMIT = 512
 """Characters of a step's message that the status keeps; 500 steps must fit an object of 1 MiB."""
-LOST_SECONDS = 60
-"""A Job that completed so long ago and whose pod is not known has lost its message."""
 STOPPED = "it was stopped; the next attempt follows when the run goes on"
 FAILURE_BACKOFF_CAP, DISRUPTION_BACKOFF_CAP = 600, 300
 
@@ -32,49 +28,37 @@ def shortened(message: str) -> str:
     return message if len(message) <= MESSAGE_LIMIT else "... " + message[4 - MESSAGE_LIMIT :]
 
 
-def of_job(
-    run: PipelineRun,
-    step: Step,
-    item: int | None,
-    record: StepStatus,
-    live: Manifest,
-    pods: Sequence[Manifest],
-    now: str,
+def of_pod(
+    run: PipelineRun, step: Step, item: int | None, record: StepStatus, live: Manifest | None, now: str
 ) -> StepStatus:
-    """The record of an attempt that runs, with what its Job says: as it is, Succeeded, or Waiting for the next attempt.
-    The success of its one pod is enough: the Job controller gathers such news for a second before the Job is Complete."""
-    if complete := job_condition(live, "Complete"):
-        end = live.get("status", {}).get("completionTime") or complete["lastTransitionTime"]
-        return _completed(run, step, item, record, live, pods, end, now)
-    if live["spec"].get("suspend"):
-        return ended(record, now, "Suspended", STOPPED, counted=None)
-    failed = job_condition(live, "FailureTarget") or job_condition(live, "Failed")
-    if not failed:
-        done = succeeded(pods)
-        return _completed(run, step, item, record, live, pods, _finished(done) or now, now) if done else record
-    end = failed.get("lastTransitionTime") or now
-    if failed.get("reason") == "DeadlineExceeded":
-        field, seconds = "timeoutSeconds", step.timeout_seconds
-        if step.evaluate:
-            field, seconds = "evaluate.deadlineSeconds", step.evaluate.deadline_seconds
-        text = f"attempt {record.attempt} ran longer than {field} ({seconds})"
-        return ended(record, end, "DeadlineExceeded", text, counted=True)
-    cause = causes.failure(pods, SCORER if step.evaluate else MAIN)
-    if cause is None and pods:
-        return record  # the Job's news came before its pods'
-    if cause is None:
-        return ended(record, end, "PodDeleted", f"its pod is gone ({failed.get('message', '')})", counted=False)
-    return ended(record, end, cause.reason, cause.message, cause.counted, cause.exit_code)
+    """The record of an attempt that runs, with what its pod says: as it is, Succeeded, or Waiting for the next attempt.
+    None: it is gone, and what it gave with it."""
+    if live is None:
+        return ended(record, now, "PodDeleted", "its pod is gone", counted=False)
+    main, status = SCORER if step.evaluate else MAIN, live.get("status", {})
+    if status.get("phase") == "Succeeded":
+        over = causes.terminated(live, main) or {}
+        return _completed(run, step, item, record, live, over.get("finishedAt") or now)
+    left = time_left(step, record, now)
+    if status.get("reason") == "DeadlineExceeded" or (left is not None and left <= 0 and not causes.over(live)):
+        field = "evaluate.deadlineSeconds" if step.evaluate else "timeoutSeconds"
+        text = f"attempt {record.attempt} ran longer than {field} ({_limit(step)})"
+        return ended(record, now, "DeadlineExceeded", text, counted=True)
+    if cause := causes.failure([live], main):
+        return ended(record, cause.at or now, cause.reason, cause.message, cause.counted, cause.exit_code)
+    if "deletionTimestamp" in live["metadata"]:
+        return ended(record, now, "PodDeleted", f"pod {record.job} was deleted", counted=False)
+    return record
 
 
-def succeeded(pods: Sequence[Manifest]) -> Manifest | None:
-    """The pod that did it, if one did."""
-    return next((each for each in pods if each.get("status", {}).get("phase") == "Succeeded"), None)
+def time_left(step: Step, record: StepStatus, now: str) -> float | None:
+    """Seconds that an attempt has left, waiting for its node included; None without a limit."""
+    seconds = _limit(step)
+    return None if seconds is None or record.start_time is None else seconds - _since(record.start_time, now)
 
 
-def _finished(pod: Manifest) -> str | None:
-    main = causes.terminated(pod, MAIN)
-    return main.get("finishedAt") if main else None
+def _limit(step: Step) -> int | None:
+    return step.evaluate.deadline_seconds if step.evaluate else step.timeout_seconds
 
 
 def ended(
@@ -105,9 +89,9 @@ def backoff(step: Step, record: StepStatus) -> float:
     return min(FAILURE_BACKOFF_CAP, seconds * 2.0 ** min((record.failures or 1) - 1, 20))
 
 
-def exit_code(pods: Sequence[Manifest]) -> int | None:
+def exit_code(live: Manifest | None) -> int | None:
     """Exit code of the user's container."""
-    cause = causes.failure(pods, MAIN)
+    cause = causes.failure([live], MAIN) if live else None
     return cause.exit_code if cause else None
 
 
@@ -117,20 +101,14 @@ def _completed(
     item: int | None,
     record: StepStatus,
     live: Manifest,
-    pods: Sequence[Manifest],
     end: str,
-    now: str,
 ) -> StepStatus:
     done = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "disruptions": None}
-    if step.run and not jobs.told(step):
-        return record.model_copy(update=done | {"image": _image(pods)})
-    message = causes.said(pods, SCORER if step.evaluate else AGENT)
-    if message is None and (
-        any(not causes.over(pod) for pod in pods) or (not pods and _since(end, now) < LOST_SECONDS)
-    ):
-        return record  # the Job's news came before its pod's
+    if step.run and not containers.told(step):
+        return record.model_copy(update=done | {"image": _image(live)})
+    message = causes.said([live], SCORER if step.evaluate else AGENT)
     if message is None:
-        return ended(record, end, "OutputsLost", "it completed, but its pod went with what it gave", counted=False)
+        return ended(record, end, "OutputsLost", "it completed, but nothing told what it gave", counted=False)
     if step.evaluate:
         told = evaluating.outcome(step, live, message)
         return record.model_copy(update=done | told | {"message": shortened(told["message"])})
@@ -138,7 +116,7 @@ def _completed(
     if isinstance(given, str):
         return ended(record, end, "InvalidOutputs", f"it completed, but {given}", counted=True)
     outputs, read = given
-    return record.model_copy(update=done | {"outputs": outputs or None, "read": read or None, "image": _image(pods)})
+    return record.model_copy(update=done | {"outputs": outputs or None, "read": read or None, "image": _image(live)})
 
 
 def _read(
@@ -173,7 +151,7 @@ def _read(
 def _output(run: PipelineRun, step: Step, item: int | None, attempt: int, port: str, type: str, told: Any) -> Output:
     if type in VALUE_TYPES:
         return Output(name=port, value=told["value"])
-    uri = jobs.artifact_uri(run, step, item, attempt, port)
+    uri = containers.artifact_uri(run, step, item, attempt, port)
     return Output(name=port, uri=uri, digest=str(told["digest"]), format=told.get("format"))
 
 
@@ -181,8 +159,8 @@ def _since(end: str, now: str) -> float:
     return (moment(now) - moment(end)).total_seconds()
 
 
-def _image(pods: Sequence[Manifest]) -> str | None:
-    found = (each.get("imageID") for pod in pods for each in causes.statuses(pod) if each["name"] == MAIN)
+def _image(live: Manifest) -> str | None:
+    found = (each.get("imageID") for each in causes.statuses(live) if each["name"] == MAIN)
     return next((each for each in found if each), None)
 
 

@@ -5,7 +5,7 @@ from noria.api.step import Step
 from noria.plan import causes
 from noria.plan.manifests import moment
 from noria.plan.modelversion import fault, next_number
-from noria.plan.pipelines import approvals, cache, children, deploying, evaluating, graph, jobs, outcomes, when
+from noria.plan.pipelines import approvals, cache, children, containers, deploying, evaluating, graph, outcomes, when
 from noria.plan.pipelines.approvals import APPROVAL, APPROVE, REJECT
 from noria.plan.pipelines.inputs import Inputs, Unfit, items, resolve
 from noria.plan.pipelines.turn import ENDED, Turn, versions
@@ -86,8 +86,9 @@ def _fan_out(turn: Turn, step: Step) -> None:
     room = step.foreach.parallelism - sum(turn.records[name].state in ("Running", "Waiting") for name, _ in units)
     for name, number in units:
         if turn.records[name].state == "Pending":
+            asked = len(turn.creates)
             _unit(turn, step, name, number, room > 0)
-            room -= turn.records[name].state in ("Running", "Waiting")
+            room -= turn.records[name].state in ("Running", "Waiting") or len(turn.creates) > asked
         else:
             _unit(turn, step, name, number)
     if all(turn.records[name].state in ENDED for name, _ in units):
@@ -122,7 +123,8 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
             inputs = evaluating.compared(turn.run, step, inputs, turn.observed.related)
     except Unfit as unfit:
         return turn.set(name, "Failed", unfit.cause, str(unfit))
-    begun = jobs.child_name(turn.run, step, item) in turn.live
+    made = step.register_ and children.registered(turn.observed.related.get(versions(turn.run), ()), turn.run, step)
+    begun = bool(made) or containers.child_name(turn.run, step, item) in turn.live
     if cache.settled(turn, step, name, item, inputs, begun):
         return
     if step.approve:
@@ -135,29 +137,30 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
         return turn.set(name, "Succeeded", **known, start_time=turn.now, end_time=turn.now)
     if not room:
         return
-    state = turn.outcome() if step.on_exit else None
-    settings = turn.observed.settings
-    child = (
-        children.trainingjob(turn.run, step, item, inputs)
-        if step.train
-        else evaluating.job(turn.run, step, attempt, inputs, settings)
-        if step.evaluate
-        else jobs.job(turn.run, step, item, attempt, inputs, state, settings)
-    )
+    settings, state = turn.observed.settings, turn.outcome() if step.on_exit else None
+    if step.train:
+        child = children.trainingjob(turn.run, step, item, inputs)
+    elif step.evaluate:
+        child = evaluating.pod(turn.run, step, attempt, inputs, settings)
+    else:
+        child = containers.pod(turn.run, step, item, attempt, inputs, state, settings)
     job = child["metadata"]["name"]
     if job not in turn.live:
+        if not step.train:  # recorded once it is there: what a record says runs and is not there is gone
+            return turn.creates.append(child)
         turn.children.append(child)
     began = record.start_time if record.state == "Running" else turn.now
     turn.set(name, "Running", attempt=attempt, job=job, start_time=began, end_time=None)
 
 
 def _again(turn: Turn, step: Step, record: StepStatus) -> bool:
-    """Whether the next attempt may begin: its time has come, and the pods of the one before are gone."""
+    """Whether the next attempt may begin: its time has come, and the pod of the one before has ended."""
     wait = (moment(record.end_time or turn.now) - turn.observed.now).total_seconds() + outcomes.backoff(step, record)
     if wait > 0:
         turn.waits.append(wait)
         return False
-    return all(causes.over(pod) for pod in turn.pods.get(record.job or "", []))
+    live = turn.live.get(record.job or "")
+    return live is None or live["kind"] != "Pod" or causes.over(live)
 
 
 def _ask(turn: Turn, step: Step, inputs: Inputs) -> None:

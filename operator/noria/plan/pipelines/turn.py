@@ -6,7 +6,7 @@ from typing import Any
 from noria.api.pipelinerun import PipelineRun, StepState, StepStatus
 from noria.api.step import Step
 from noria.plan.contract import Manifest, Observed, Ref, Selector
-from noria.plan.manifests import rfc3339
+from noria.plan.manifests import controller, rfc3339
 from noria.plan.oneshot import number_of
 from noria.plan.pipelines import outcomes, rerun
 from noria.plan.pipelines.frozen import Frozen
@@ -35,12 +35,10 @@ class Turn:
         self.stopped = run.status.stopped
         self.children: list[Manifest] = []
         self.creates: list[Manifest] = []
+        self.deletes: list[Manifest] = []
         self.waits: list[float] = []
-        self.live = {
-            each["metadata"]["name"]: each
-            for each in observed.children
-            if each["kind"] in ("Job", "TrainingJob") and each["metadata"]["labels"].get(ROLE) == "step"
-        }
+        self.live = {each["metadata"]["name"]: each for each in self._made()}
+        """The pods and TrainingJobs of steps by name."""
         self.looks = {
             number: each for each in observed.children if each["kind"] == "Job" and (number := number_of(each, "look"))
         }
@@ -52,8 +50,15 @@ class Turn:
         """While it is only asked what would be taken from earlier runs: that."""
         self._earlier: dict[str, Mapping[str, Manifest]] = {}
         self._kept: Mapping[str, StepStatus] | None = None
-        self.pods = by_job(observed.children)
-        """By the name of their Job."""
+
+    def _made(self) -> Iterator[Manifest]:
+        """What the watch has told, and what was read since it has not."""
+        asked = (each for need, found in self.observed.related.items() if need[0] == "Pod" for each in found)
+        for each in (*asked, *self.observed.children):
+            ours = each["kind"] == "TrainingJob" or controller(each).get("uid") == self.run.metadata.uid
+            role = (each["metadata"].get("labels") or {}).get(ROLE)
+            if each["kind"] in ("Pod", "TrainingJob") and role == "step" and ours:
+                yield each
 
     def steps(self) -> list[StepStatus]:
         """The records as the status holds them."""
@@ -69,15 +74,6 @@ class Turn:
     def over(self) -> bool:
         """Whether nothing is left to do."""
         return all(self.records[each.name].state in ENDED for each in self.frozen.steps)
-
-    def refusals(self, live: Manifest) -> list[Manifest]:
-        """Events that tell why the API server refused pods of a Job."""
-        name = live["metadata"]["name"]
-        return [
-            each
-            for each in self.observed.children
-            if each["kind"] == "Event" and each["involvedObject"]["name"] == name
-        ]
 
     def earlier(self, run: str) -> Mapping[str, Manifest]:
         """Records of an earlier run, by name."""
@@ -103,7 +99,7 @@ class Turn:
     def look_pods(self) -> list[Manifest]:
         """Its pods."""
         live = self.look_job()
-        return self.pods.get(live["metadata"]["name"], []) if live else []
+        return by_job(self.observed.children).get(live["metadata"]["name"], []) if live else []
 
     def ordinary(self) -> Iterator[Step]:
         """The steps without onExit."""

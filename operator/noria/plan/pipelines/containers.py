@@ -1,4 +1,4 @@
-"""The Job of one attempt of a `run` step: the user's container, and the agent beside it where there is something to tell."""
+"""The pod of one attempt of a `run` step: the user's container, and the agent beside it where there is something to tell."""
 
 from noria.api.pipelinerun import PipelineRun
 from noria.api.ports import VALUE_TYPES
@@ -13,7 +13,6 @@ from noria.plan.manifests import (
     claim_of,
     digest,
     environment,
-    owner_labels,
     placement,
     resources,
 )
@@ -40,7 +39,7 @@ def child_name(run: PipelineRun, step: Step, item: int | None, attempt: int = 1)
 
 
 def labels(step: Step, item: int | None, attempt: int) -> dict[str, str]:
-    """By which a Job, and its pod, is known as a step's."""
+    """By which a pod or a Job is known as a step's."""
     numbered = {} if item is None else {ITEM: str(item)}
     return {ROLE: "step", STEP: step.name, ATTEMPT: str(attempt)} | numbered
 
@@ -61,10 +60,11 @@ def told(step: Step) -> bool:
     return bool(step.outputs) or any(each.uri for each in step.inputs)
 
 
-def job(
+def pod(
     run: PipelineRun, step: Step, item: int | None, attempt: int, inputs: Inputs, state: str | None, settings: Settings
 ) -> Manifest:
-    """The Job. It never retries by itself; `state` tells a step with onExit what came of the run."""
+    """The pod; `state` tells a step with onExit what came of the run. It is made without a Job: retries, the deadline and
+    the record are the run's, and for each pod the Job controller would write eight times."""
     body = step.run
     assert body is not None
     where, marks = placement(body.placement), labels(step, item, attempt)
@@ -85,7 +85,7 @@ def job(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, TMP[0], SHM[0]],
     }
-    pod: Manifest = {
+    spec: Manifest = {
         **where,
         "tolerations": where.get("tolerations", []) + NODE_LOSS_TOLERATIONS,
         **RESTRICTED,
@@ -93,18 +93,17 @@ def job(
         "volumes": [*volumes, TMP[1], SHM[1]],
     }
     if body.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": secret} for secret in body.image_pull_secrets]
+        spec["imagePullSecrets"] = [{"name": secret} for secret in body.image_pull_secrets]
     annotations = {f"{CODE}/{n}": code[name] for n, name in enumerate(sorted(code))}
     if told(step):
         annotations[ORDER] = _order(step, inputs)
-        pod["initContainers"] = [_agent(run, step, item, attempt, mounts, settings)]
-        pod["volumes"].append(pods.told({"step.json": ORDER}))
-        pod["terminationGracePeriodSeconds"] = GRACE_SECONDS
-    metadata = {"labels": owner_labels(run) | marks} | ({"annotations": annotations} if annotations else {})
-    template = {"metadata": metadata, "spec": pod}
-    deadline = {"activeDeadlineSeconds": step.timeout_seconds} if step.timeout_seconds else {}
-    spec = {"completions": 1, "parallelism": 1, "backoffLimit": 0, **deadline, "template": template}
-    return child(run, "Job", child_name(run, step, item, attempt), {"spec": spec}, labels=marks)
+        spec["initContainers"] = [_agent(run, step, item, attempt, mounts, settings)]
+        spec["volumes"].append(pods.told({"step.json": ORDER}))
+        spec["terminationGracePeriodSeconds"] = GRACE_SECONDS
+    if step.timeout_seconds:
+        spec["activeDeadlineSeconds"] = step.timeout_seconds
+    name = child_name(run, step, item, attempt)
+    return child(run, "Pod", name, {"spec": spec}, labels=marks, annotations=annotations)
 
 
 def _data(
