@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from cel_expr_python import cel
-
 from noria.api.meta import Resource
 from noria.api.schema import crd
 
@@ -51,6 +49,8 @@ def unknown(schema: dict[str, Any], value: Any, path: str = "") -> Iterator[str]
 
 @lru_cache(maxsize=256)
 def _compiled(rule: str) -> Any:
+    from cel_expr_python import cel  # see when.py
+
     return cel.NewEnv(variables={"self": cel.Type.DYN}).compile(rule)
 
 
