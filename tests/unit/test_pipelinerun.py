@@ -286,3 +286,13 @@ STATUS = {
         {"name": "data", "uri": "pvc://noria-artifacts/runs/a-name-of-twenty-five-lett-12345678/s499/1/data", "digest": DIGEST},
     ],
 }  # fmt: skip
+
+
+def test_foreach_runs_over_a_hundred_items_and_over_no_more() -> None:
+    def over(count: int) -> World:
+        spread = step("b", foreach={"from": "a.list", "parallelism": 100})
+        return World(inline(step("a", gives="list:json"), spread)).settle().succeed("a", {"list": list(range(count))})
+
+    assert len(over(100).active()) == 100
+    assert over(101).verdict() == ("False", "InvalidInput")
+    assert "the list has 101 items; at most 100 are run" in over(101).step("b")["message"]

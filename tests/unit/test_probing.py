@@ -139,3 +139,14 @@ class Probes(RuleBasedStateMachine):
 
 TestProbes = Probes.TestCase
 TestProbes.settings = settings(max_examples=300, stateful_step_count=40, derandomize=True)
+
+
+def test_of_two_inputs_at_the_uri_the_one_with_a_digest_is_compared() -> None:
+    inputs = [{"name": "a", "uri": URI}, {"name": "b", "uri": f"{URI}/", "digest": digest("b")}]
+    for order in (inputs, inputs[::-1]):
+        lineage = {"uid": "u", "attempt": 1, "image": "i", "inputs": order}
+        spec = {"model": "m", "version": 1, "uri": "pvc://c/m", "format": "onnx", "lineage": lineage}
+        version = ModelVersion.model_validate({"metadata": {"name": "m-1", "namespace": "n"}, "spec": spec})
+        found = probing.trained_on(version, URI)
+        assert found and found.digest == digest("b")
+        assert probing.trained_on(version, "pvc://datasets/others") is None

@@ -239,10 +239,9 @@ def _answers(turn: Turn) -> dict[str, tuple[Entry, str]] | None:
     live = turn.look_job()
     if live is None:
         return {}
-    complete = job_condition(live, "Complete")
-    if not complete and not job_condition(live, "Failed"):
+    complete, said = job_condition(live, "Complete"), oneshot.said(turn.look_pods())
+    if not (said or complete or job_condition(live, "Failed")):
         return None
-    said = oneshot.said(turn.look_pods()) if complete else None
     if complete and said is None:
         left = (moment(complete["lastTransitionTime"]) - turn.observed.now).total_seconds() + LOST_SECONDS
         if left > 0:  # the Job's news came before its pod's

@@ -1,0 +1,53 @@
+"""For how long a stage of a rollout is watched: its own hold, and no less than any gate looks back."""
+
+import pytest
+
+from noria.api import Endpoint
+from noria.api.cycle import Cycle
+from noria.plan.wheel.traffic import hold, stage_name
+
+STEPS = [{"weight": 10, "holdSeconds": 60}, {"weight": 50, "holdSeconds": 600}]
+
+
+def endpoint(*windows: int, mirror: bool = True) -> Endpoint:
+    gates = [
+        {"name": f"g{number}", "type": "ErrorRate", "limit": 0.1, "windowSeconds": window}
+        for number, window in enumerate(windows)
+    ]
+    rollout = {"steps": STEPS, "gates": gates} | ({"mirror": {"percent": 20, "holdSeconds": 300}} if mirror else {})
+    spec = {"model": {"name": "m", "track": "Latest"}, "rollout": rollout}
+    return Endpoint.model_validate({"metadata": {"name": "e", "namespace": "n"}, "spec": spec})
+
+
+def cycle(stage: str, step: int | None = None) -> Cycle:
+    known = {"number": 1, "trigger": {"reason": "NewVersion"}, "challenger": "m-2", "startTime": "2026-11-24T12:00:00Z"}
+    return Cycle.model_validate(known | {"stage": stage} | ({} if step is None else {"step": step}))
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "windows", "seconds"),
+    [
+        ("Mirroring", None, (), 300),
+        ("Mirroring", None, (30,), 300),
+        ("Mirroring", None, (30, 900), 900),
+        ("Canary", 0, (), 60),
+        ("Canary", 1, (), 600),
+        ("Canary", 1, (700,), 700),
+        ("Canary", 2, (), 0),
+        ("Canary", 2, (30,), 30),
+        ("Approval", None, (30,), 30),
+        ("Starting", None, (), 0),
+    ],
+)
+def test_hold(stage: str, step: int | None, windows: tuple[int, ...], seconds: float) -> None:
+    assert hold(endpoint(*windows), cycle(stage, step)) == seconds
+
+
+def test_a_mirror_that_was_taken_out_of_the_spec_holds_nothing() -> None:
+    assert hold(endpoint(mirror=False), cycle("Mirroring")) == 0
+
+
+def test_a_step_is_named_by_its_weight_also_when_the_spec_has_fewer_by_now() -> None:
+    names = [stage_name(endpoint(), "Canary", number) for number in range(4)]
+    assert names == ["Canary-10", "Canary-50", "Canary-50", "Canary-50"]
+    assert stage_name(endpoint(), "Mirroring", None) == "Mirroring"
