@@ -24,8 +24,8 @@ NAMED = 3
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
     """Before it begins the pipeline and the components, or the run that it is a rerun of; while it is queued the pipeline
-    alone; later the earlier runs that it takes from, the pods that run, the versions, while a register step has not ended, the Endpoints
-    whose version an evaluate step takes, and what deploy steps wait for."""
+    alone; later the earlier runs that it takes from, the pods that run, the versions, while a register step has not ended,
+    the Endpoints whose version an evaluate step takes, and what deploy steps wait for."""
     if finished(run.status):
         return Needs()
     if run.status.frozen is None:

@@ -26,7 +26,7 @@ from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
 OTHERS = ("Deployment", "Event", "Pod")
-"""Kinds that others make of our children: no plan changes them, and it knows itself whose they are."""
+"""Kinds that others make of our children, and a plan may make too: it knows itself whose they are."""
 AT_ONCE = 8
 """Objects of one kind that are brought about at the same time."""
 PASSING_SECONDS = 1.0
