@@ -5,7 +5,6 @@ has slots of its own, so that nobody else waits for it.
 """
 
 import asyncio
-import json
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import aiohttp
+from pydantic_core import from_json
 
 from noria.plan.contract import Look, Query, Ref
 from noria.runtime.answers import Answers, Reply, read, split
@@ -183,10 +183,7 @@ class Poller:
 
 def _document(body: bytes) -> dict[str, Any]:
     """What every answer of Prometheus's API is; ValueError for anything else."""
-    try:
-        document = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    document = from_json(body)
     if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
         raise ValueError("it does not speak as Prometheus")
     return document
