@@ -20,6 +20,7 @@ from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
 from noria.runtime.diff import contains, stamped
 from noria.runtime.errors import AlreadyExists, ApiError, Conflict, Failed, NotFound, Refused
+from noria.runtime.held import Held
 from noria.runtime.interest import Interests
 from noria.runtime.models import Models
 from noria.runtime.store import Store, owner_of, ref_of
@@ -29,8 +30,6 @@ OTHERS = ("Deployment", "Event", "Pod")
 """Kinds that others make of our children, and a plan may make too: it knows itself whose they are."""
 AT_ONCE = 8
 """Objects of one kind that are brought about at the same time."""
-PASSING_SECONDS = 1.0
-"""How long a status waits that only says that something begins."""
 ROUNDS = 3
 """How often a plan may ask for objects to be created before it is put back into the queue."""
 
@@ -56,15 +55,14 @@ class Reconciler:
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
         self.interests, self.answers = Interests(), answers or Answers()
-        self._held: dict[Ref, datetime] = {}
-        """Since when the status of an object waits."""
+        self.held = Held()
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
         live = self.store.get(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self.interests.forget(key)
-            self._release(key)
+            self.held.release(key)
             return None
         controller = self.controllers[key.kind]
         try:
@@ -95,10 +93,13 @@ class Reconciler:
             plan = report.refused(resource, plan, problem, self.now())
         for event in plan.events:
             await self._tell(live, event)
-        if plan.passing and (left := self._hold(live, plan)) > 0:
+        status = report.groomed(plan.status.manifest(), live)
+        news = status != live.get("status")
+        if plan.passing and news and (left := self.held.left(ref_of(live), self.now())) > 0:
             return min(left, plan.requeue_after or left)
-        self._release(_key(resource))
-        news = await self._write_status(live, plan.status.manifest())
+        self.held.release(ref_of(live))
+        if news:
+            await self._write_status(live, status)
         if plan.clear_annotations and not news:  # after news the object is looked at again
             await self._clear(live, plan.clear_annotations)
         if plan.delete_self:
@@ -250,23 +251,11 @@ class Reconciler:
                 continue
             return
 
-    def _hold(self, live: Manifest, plan: Plan) -> float:
-        """Seconds that the status may wait still; none if it says nothing new."""
-        if report.groomed(plan.status.manifest(), live) == live.get("status"):
-            return 0
-        since = self._held.setdefault(ref_of(live), self.now())
-        metrics.HELD_STATUSES.set(len(self._held))
-        return PASSING_SECONDS - (self.now() - since).total_seconds()
-
-    def _release(self, key: Ref) -> None:
-        self._held.pop(key, None)
-        metrics.HELD_STATUSES.set(len(self._held))
-
-    async def _write_status(self, live: Manifest, status: Manifest) -> bool:
-        """Apply the status if it says something new, and tell whether it did. It names the version that was judged: a stale writer gets Conflict."""
+    async def _write_status(self, live: Manifest, status: Manifest) -> None:
+        """Apply the status, if it says something new. It names the version that was judged: a stale writer gets Conflict."""
         status = report.groomed(status, live)
         if status == live.get("status"):
-            return False
+            return
         identity = {key: live["metadata"].get(key) for key in ("name", "namespace", "resourceVersion")}
         metadata = {key: value for key, value in identity.items() if value}
         told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
@@ -274,7 +263,6 @@ class Reconciler:
             self.store.put(await self.cluster.apply_status(told))
         except NotFound:
             self.store.remove(live)
-        return True
 
 
 async def _side_by_side(act: Callable[[Manifest], Awaitable[None]], manifests: Iterable[Manifest]) -> None:
