@@ -61,10 +61,10 @@ async def test_a_stale_status_is_refused(cluster: Cluster, namespace: str) -> No
     seen = await cluster.create(trainingjob(namespace))
     metadata = {key: seen["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
     status = {"apiVersion": seen["apiVersion"], "kind": seen["kind"], "metadata": metadata}
-    told = await cluster.apply_status(status | {"status": {"observedGeneration": 1, "failures": 1}})
+    told = await cluster.replace_status(status | {"status": {"observedGeneration": 1, "failures": 1}})
     assert told["status"] == {"observedGeneration": 1, "failures": 1}
     with pytest.raises(Conflict):
-        await cluster.apply_status(status | {"status": {"observedGeneration": 1, "failures": 2}})
+        await cluster.replace_status(status | {"status": {"observedGeneration": 1, "failures": 2}})
 
 
 async def test_every_refusal_has_its_error(

@@ -75,7 +75,7 @@ class Server(Cluster):
         self._applied[ref] = copy.deepcopy(manifest)
         return self._wrote("apply", ref, _merged(live, copy.deepcopy(manifest)))
 
-    async def apply_status(self, manifest: Manifest) -> Manifest:
+    async def replace_status(self, manifest: Manifest) -> Manifest:
         live = copy.deepcopy(self._live(ref_of(manifest)))
         if live["metadata"]["resourceVersion"] != manifest["metadata"]["resourceVersion"]:
             raise Conflict(409, "Conflict", "the object has been modified", ref_of(manifest).name)

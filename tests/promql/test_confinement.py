@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from queries import ACCEPTED, expressions
 
-from noria.plan.wheel.promql import InvalidQuery, confined
+from noria.plan.wheel.confinement import confined
+from noria.plan.wheel.promql import InvalidQuery
 
 if TYPE_CHECKING:
     from conftest import Promtool

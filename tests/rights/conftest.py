@@ -47,7 +47,7 @@ def install(plane: ControlPlane) -> Iterator[Install]:
         applied.append(yaml.safe_dump_all(chart))
         made = kubectl("apply", "-f", "-", stdin=applied[-1])
         assert made.returncode == 0, made.stderr
-        known = ("auth", "can-i", "patch", "trainingjobs.noria.dev/status", f"--as={OPERATOR}")
+        known = ("auth", "can-i", "update", "trainingjobs.noria.dev", "--subresource=status", f"--as={OPERATOR}")
         places = [each["metadata"]["namespace"] for each in chart if each["kind"] == "RoleBinding"]
         place = places[-1:] if values else []
         wait_for(lambda: kubectl(*known, *(["-n", *place] if place else ["-A"])).stdout.startswith("yes"))

@@ -29,6 +29,12 @@ def test_a_process_that_dies_before_it_recorded_a_start_takes_the_job_up() -> No
     assert world.settle().states() == {"a": "Succeeded", "b": "Running"} and set(world.made.values()) == {1}
 
 
+def test_other_steps_for_a_run_that_has_begun_change_nothing() -> None:
+    world = World(inline(step("a"), step("b", after=["a"]))).settle()
+    world.spec = inline(step("evil"))
+    assert world.succeed("a").states() == {"a": "Succeeded", "b": "Running"}
+
+
 def test_a_fault_is_told_with_its_path_before_any_pod_starts() -> None:
     world = World(inline(step("a", gives="rows:integer"), step("b", "x=a.row"))).settle()
     assert world.verdict() == ("False", "InvalidPipeline") and not world.live

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from queries import ACCEPTED, REFUSED, expressions, texts
 
 from noria.plan.wheel import promql
-from noria.plan.wheel.promql import InvalidQuery, confined
+from noria.plan.wheel.confinement import confined
+from noria.plan.wheel.promql import InvalidQuery
 
 BUILDERS = [
     promql.feature_psi,

@@ -40,7 +40,7 @@ class Server(Cluster):
         self.applied.append(manifest)
         return manifest
 
-    async def apply_status(self, manifest: Manifest) -> Manifest:
+    async def replace_status(self, manifest: Manifest) -> Manifest:
         self.statuses.append(manifest["status"])
         return self.objects[ref_of(manifest)] | {"status": manifest["status"]}
 
@@ -167,8 +167,8 @@ def test_that_a_training_begins_is_told_where_nothing_follows_within_a_second(
                 return made[-1]
             return manifest
 
-        async def apply_status(self, manifest: Manifest) -> Manifest:
-            await super().apply_status(manifest)
+        async def replace_status(self, manifest: Manifest) -> Manifest:
+            await super().replace_status(manifest)
             version = str(int(manifest["metadata"]["resourceVersion"]) + 1)
             seen = store.get(ref_of(live)) or live
             return seen | {"metadata": seen["metadata"] | {"resourceVersion": version}, "status": manifest["status"]}
@@ -222,8 +222,8 @@ def test_a_pod_that_is_refused_is_asked_for_again_and_keeps_no_other_step_from_r
                 )
             return manifest | {"metadata": manifest["metadata"] | {"uid": "u", "resourceVersion": "2"}}
 
-        async def apply_status(self, manifest: Manifest) -> Manifest:
-            await super().apply_status(manifest)
+        async def replace_status(self, manifest: Manifest) -> Manifest:
+            await super().replace_status(manifest)
             seen = store.get(ref_of(live)) or live
             version = str(int(seen["metadata"]["resourceVersion"]) + 1)
             return seen | {"metadata": seen["metadata"] | {"resourceVersion": version}, "status": manifest["status"]}

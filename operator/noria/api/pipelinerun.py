@@ -33,8 +33,9 @@ class PipelineRunSpec(Model):
 
     pipeline: ObjectName | None = None
     """A Pipeline of the namespace, as it is when the run begins."""
-    inline: PipelineSpec | None = None
-    """A pipeline of this run alone."""
+    inline: Annotated[PipelineSpec | None, Field(json_schema_extra={"x-kubernetes-map-type": "atomic"})] = None
+    """A pipeline of this run alone. It cannot change: the chart's admission policy sees to it, and a run that has begun
+    follows the copy in its status."""
     rerun_of: ObjectName | None = None
     """A run of the namespace that has ended without success: its pipeline as it was, with its parameters. What succeeded is
     kept, approvals among it, if its folders are as they were; the rest runs, and so do steps with onExit."""
@@ -164,7 +165,9 @@ class PipelineRun(Resource):
     singular: ClassVar[str] = "pipelinerun"
     short_names: ClassVar[tuple[str, ...]] = ("nrun",)
     summary: ClassVar[str] = "Succeeded"
-    mutable: ClassVar[tuple[str, ...] | None] = ("suspend", "cancel", "ttlSecondsAfterFinished")
+    # That `inline` stays as it is is left to the policy: of 500 steps the comparison, which a rule here would make at each
+    # write of the status, takes the API server as long as all else.
+    mutable: ClassVar[tuple[str, ...] | None] = ("suspend", "cancel", "ttlSecondsAfterFinished", "inline")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("Status", ".status.conditions[?(@.type=='Succeeded')].reason"),
         Column("Steps", ".status.progress"),

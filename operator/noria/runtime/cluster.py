@@ -122,11 +122,17 @@ class Cluster:
 
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
         """Server-side apply as the manager `noria`: the fields given are ours, and those given before but not now go."""
-        return await self._apply(manifest, "", force)
+        kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
+        query, media = {"fieldManager": MANAGER, "force": str(force).lower()}, "application/apply-patch+yaml"
+        return await self._write(
+            "PATCH", kind, metadata.get("namespace"), metadata["name"], body=manifest, query=query, media=media
+        )
 
-    async def apply_status(self, manifest: Manifest) -> Manifest:
-        """Server-side apply of `status`; Conflict if the object is no longer at the manifest's resourceVersion."""
-        return await self._apply(manifest, "/status", True)
+    async def replace_status(self, manifest: Manifest) -> Manifest:
+        """Put `status`, all of it; Conflict if the object is no longer at the manifest's resourceVersion."""
+        kind, metadata, query = KINDS[manifest["kind"]], manifest["metadata"], {"fieldManager": MANAGER}
+        name = metadata["name"] + "/status"
+        return await self._write("PUT", kind, metadata.get("namespace"), name, body=manifest, query=query)
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Create; AlreadyExists if something has that name."""
@@ -158,15 +164,6 @@ class Cluster:
         kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
         options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         return await self._write("DELETE", kind, metadata.get("namespace"), metadata["name"], body=options)
-
-    async def _apply(self, manifest: Manifest, subresource: str, force: bool) -> Manifest:
-        kind, metadata = KINDS[manifest["kind"]], manifest["metadata"]
-        query = {"fieldManager": MANAGER, "force": str(force).lower()}
-        name = metadata["name"] + subresource
-        media = "application/apply-patch+yaml"
-        return await self._write(
-            "PATCH", kind, metadata.get("namespace"), name, body=manifest, query=query, media=media
-        )
 
     async def _write(
         self,

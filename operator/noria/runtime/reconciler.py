@@ -252,7 +252,7 @@ class Reconciler:
             return
 
     async def _write_status(self, live: Manifest, status: Manifest) -> None:
-        """Apply the status, if it says something new. It names the version that was judged: a stale writer gets Conflict."""
+        """Put the status, if it says something new. It names the version that was judged: a stale writer gets Conflict."""
         status = report.groomed(status, live)
         if status == live.get("status"):
             return
@@ -260,7 +260,7 @@ class Reconciler:
         metadata = {key: value for key, value in identity.items() if value}
         told = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata, "status": status}
         try:
-            self.store.put(await self.cluster.apply_status(told))
+            self.store.put(await self.cluster.replace_status(told))
         except NotFound:
             self.store.remove(live)
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import promql_parser as ast
 
+from noria.plan.wheel.promql import InvalidQuery, quoted
+
 LONGEST = 4096
 MOST_OPERATORS = 200
 """The parser recurses on the machine's stack, and its time grows with the square of the depth."""
@@ -30,10 +32,6 @@ METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 AT = re.compile(r" ?@ (start\(\)|end\(\)|[0-9]{1,11}\.[0-9]{3})")
 MATCH = ((ast.MatchOp.Equal, "="), (ast.MatchOp.NotEqual, "!="), (ast.MatchOp.Re, "=~"), (ast.MatchOp.NotRe, "!~"))
 GROUP = ((ast.VectorMatchCardinality.ManyToOne, "group_left"), (ast.VectorMatchCardinality.OneToMany, "group_right"))
-
-
-class InvalidQuery(ValueError):
-    """A query that is not asked; the text says why, where in the query, and what to do."""
 
 
 def confined(query: str, namespace: str) -> str:
@@ -92,17 +90,6 @@ def _parsed(query: str, namespace: str) -> tuple[ast.Expr, str]:
         if type(panic).__name__ != "PanicException":
             raise
         raise InvalidQuery(f"the query cannot be read: {panic}; use smaller numbers and durations") from None
-
-
-def quoted(text: str) -> str:
-    """A PromQL string of plain ASCII, which every lexer reads alike."""
-    return '"' + "".join(map(_character, text)) + '"'
-
-
-def _character(one: str) -> str:
-    if one in '"\\':
-        return "\\" + one
-    return one if " " <= one <= "~" else f"\\U{ord(one):08x}"
 
 
 def _bounded(count: int, most: int, what: str) -> None:

@@ -65,7 +65,9 @@ def _questions(
 ) -> Questions:
     """Written once for all Endpoints that ask the same: the texts are long."""
     if type == "Custom":
-        return Questions(Query(promql.confined(query or "", namespace)), None)
+        from noria.plan.wheel.confinement import confined  # its parser takes 1.5 MiB, and only such signals need it
+
+        return Questions(Query(confined(query or "", namespace)), None)
     if type == "Staleness":
         return Questions(None, None)
     values, samples = _asked(type, metric, quantile)

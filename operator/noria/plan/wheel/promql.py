@@ -9,10 +9,6 @@ number of replicas counts, and one that restarts counts on. Where nothing was co
 import re
 from collections.abc import Mapping, Sequence
 
-from noria.plan.wheel.confinement import InvalidQuery as InvalidQuery
-from noria.plan.wheel.confinement import confined as confined
-from noria.plan.wheel.confinement import quoted
-
 KEY = "namespace, modelendpoint, version"
 LEAST_SHARE = "1e-4"
 """Shares below it count as it, so that an empty bin does not make the PSI infinite; evidently's value for empty bins."""
@@ -20,6 +16,21 @@ LEAST_SHARE = "1e-4"
 Selector = Mapping[str, str]
 """Values of the labels namespace, modelendpoint and version."""
 EVERYTHING: Selector = {}
+
+
+class InvalidQuery(ValueError):
+    """A query that is not asked; the text says why, where in the query, and what to do."""
+
+
+def quoted(text: str) -> str:
+    """A PromQL string of plain ASCII, which every lexer reads alike."""
+    return '"' + "".join(map(_character, text)) + '"'
+
+
+def _character(one: str) -> str:
+    if one in '"\\':
+        return "\\" + one
+    return one if " " <= one <= "~" else f"\\U{ord(one):08x}"
 
 
 def feature_psi(window: int, *, selector: Selector = EVERYTHING, features: Sequence[str] = ()) -> str:
