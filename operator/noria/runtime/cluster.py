@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import os
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import NamedTuple, Self
 from urllib.parse import quote, urlencode
@@ -19,6 +20,9 @@ MANAGER = "noria"
 PAGE = 500
 READ_SECONDS, WRITE_SECONDS = 60, 5
 """A write ends within the time between a leader's renew deadline and the end of its lease, so that none comes late."""
+# asyncio keeps a buffer of 256 KiB for each TLS connection, and writes zeros into all of it: 8 MiB for those that watch. A
+# record of TLS has 16 KiB at most.
+SSLProtocol.max_size = 2**15
 SILENCE_SECONDS = 90
 """A watch without even a bookmark, which the API server sends every minute, is taken for dead."""
 
