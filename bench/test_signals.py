@@ -149,11 +149,7 @@ async def served(cluster: Any, settings: Settings, namespace: str, name: str, ro
         step = {"name": "Canary-20", "startTime": since}
         cycle |= {"stage": "Canary", "step": 0, "stageTime": since, "settledTime": since, "startTime": since}
         status |= {"next": places[1], "cycle": cycle | {"steps": [step]}}
-    await cluster.apply_status(
-        made
-        | {"metadata": metadata | {"resourceVersion": made["metadata"]["resourceVersion"]}, "status": status}
-        | {"spec": None}
-    )
+    await cluster.replace_status(made | {"status": status})
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     for each in versions:
         await cluster.create(serving.inference_service(endpoint, each, None, settings) | {"status": ready})
