@@ -70,6 +70,10 @@ def news(asking: Mapping[Query, Collection[Ref]]) -> Callable[[Query], Iterator[
     return lambda query: ((key, Look.NEWS) for key in asking.get(query, ()))
 
 
+async def at_once(keys: Collection[Ref]) -> None:
+    """Whatever was set off is done with already."""
+
+
 def row(name: str, value: float) -> tuple[dict[str, str], float]:
     return {"namespace": "vision", "modelendpoint": name, "version": "m-1"}, value
 
@@ -83,7 +87,7 @@ async def test_one_query_serves_all_and_only_what_changed_is_told(prometheus: tu
     server.answers = {"shared": [row("a", 1), row("b", 2), row("c", 3)]}
     answers, changed = Answers(), asyncio.Queue[Ref]()
     asking = {SHARED: {A, B}}
-    poller = Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600)
+    poller = Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, at_once, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     assert answers.of(A, [SHARED]) == {SHARED: Answer((Row(row("a", 1)[0], 1.0),))}
@@ -101,7 +105,7 @@ async def test_news_asks_only_what_has_not_been_asked(prometheus: tuple[Promethe
     server, url = prometheus
     server.answers = {"shared": [row("a", 1)], "own": [({}, 5)]}
     asking, answers, changed = {SHARED: {A}}, Answers(), asyncio.Queue[Ref]()
-    poller = Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600)
+    poller = Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, at_once, 3600)
     running = asyncio.create_task(poller.run())
     await heard(changed, 1)
     asking[OWN] = {B}
@@ -116,13 +120,15 @@ async def test_a_refused_query_says_why_and_silence_says_so(prometheus: tuple[Pr
     _, url = prometheus
     answers, changed = Answers(), asyncio.Queue[Ref]()
     asking = {OWN: {A}}
-    running = asyncio.create_task(Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600).run())
+    running = asyncio.create_task(
+        Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, at_once, 3600).run()
+    )
     await heard(changed, 1)
     assert answers.of(A, [OWN])[OWN].error == "Prometheus refuses the query: parse error"
     running.cancel()
     asking = {SHARED: {A}}
     running = asyncio.create_task(
-        Poller("http://127.0.0.1:9", lambda: asking, answers, news(asking), changed.put_nowait, 3600).run()
+        Poller("http://127.0.0.1:9", lambda: asking, answers, news(asking), changed.put_nowait, at_once, 3600).run()
     )
     await heard(changed, 1)
     assert answers.of(A, [SHARED])[SHARED].error == "Prometheus at http://127.0.0.1:9 does not answer"
@@ -142,7 +148,7 @@ async def test_what_may_begin_something_is_told_at_once_and_other_news_once_a_ro
     def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
         return ((key, Look.NOW if key in now else Look.NEWS) for key in asking[query])
 
-    poller = Poller(url, lambda: asking, answers, looks, changed.put_nowait, 3600)
+    poller = Poller(url, lambda: asking, answers, looks, changed.put_nowait, at_once, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}, "what hangs is waited for only a moment"
     server.answers = {each: [row("a", 2), row("b", 2)] for each in ("shared", "other")}
@@ -153,12 +159,38 @@ async def test_what_may_begin_something_is_told_at_once_and_other_news_once_a_ro
     running.cancel()
 
 
+async def test_what_an_answer_sets_off_is_done_before_the_next_is_read(prometheus: tuple[Prometheus, str]) -> None:
+    server, url = prometheus
+    few, many = Query("few", "modelendpoint"), Query("many", "modelendpoint")
+    server.answers = {each: [row("a", 1), row("b", 1)] for each in ("few", "many")}
+    answers, changed, done = Answers(), asyncio.Queue[Ref](), asyncio.Semaphore(0)
+    asking: dict[Query, Collection[Ref]] = {many: [A, B], few: [B]}
+    waited_for = list[Collection[Ref]]()
+
+    async def settled(keys: Collection[Ref]) -> None:
+        waited_for.append(list(keys))
+        await done.acquire()
+
+    def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
+        return ((key, Look.NOW) for key in asking[query])
+
+    poller = Poller(url, lambda: asking, answers, looks, changed.put_nowait, settled, 3600)
+    running = asyncio.create_task(poller.run())
+    assert await asyncio.wait_for(changed.get(), 10) == B, "what one asks goes before what two ask"
+    assert few in answers and many not in answers and waited_for == [[B]]
+    done.release()
+    assert await heard(changed, 2) == {A, B}, "and these are waited for only a moment"
+    running.cancel()
+
+
 async def test_what_says_nothing_new_is_not_told(prometheus: tuple[Prometheus, str]) -> None:
     server, url = prometheus
     server.answers = {"shared": [row("a", 1), row("b", 1)]}
     looks = {A: Look.NEWS, B: Look.NEWS}
     answers, changed = Answers(), asyncio.Queue[Ref]()
-    poller = Poller(url, lambda: {SHARED: {A, B}}, answers, lambda query: looks.items(), changed.put_nowait, 3600)
+    poller = Poller(
+        url, lambda: {SHARED: {A, B}}, answers, lambda query: looks.items(), changed.put_nowait, at_once, 3600
+    )
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     looks[A], server.answers = Look.NONE, {"shared": [row("a", 2), row("b", 2)]}
@@ -179,7 +211,7 @@ async def test_namespaces_take_turns_with_queries_of_their_own(prometheus: tuple
     asking = {each: {A} for each in first}
     asking |= {second: {Ref("Endpoint", "text", "a")}, third: {Ref("Endpoint", "audio", "a")}}
     server.slow = {each.promql for each in first}
-    poller = Poller(url, lambda: asking, Answers(), news(asking), lambda key: None, 3600)
+    poller = Poller(url, lambda: asking, Answers(), news(asking), lambda key: None, at_once, 3600)
     running = asyncio.create_task(poller.run())
     for count in range(OWN_LIMITS.at_once, len(asking) + 1):
         await asyncio.wait_for(server.reached(count), 10)
@@ -201,7 +233,7 @@ async def test_nobody_waits_for_a_query_that_hangs(
     def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
         return ((key, Look.NOW) for key in asking[query])
 
-    running = asyncio.create_task(Poller(url, lambda: asking, answers, looks, changed.put_nowait, 0.05).run())
+    running = asyncio.create_task(Poller(url, lambda: asking, answers, looks, changed.put_nowait, at_once, 0.05).run())
     assert await heard(changed, 1) == {A}
     for _ in range(5):
         assert await heard(changed, 1) == {A}, "the rounds go on, and each answer is told"
@@ -218,7 +250,9 @@ async def test_a_query_of_ones_own_gets_less_time_and_its_silence_blames_nobody(
     monkeypatch.setattr("noria.runtime.prometheus.OWN", OWN_LIMITS._replace(seconds=0.1))
     answers, changed = Answers(), asyncio.Queue[Ref]()
     asking = {OWN: {A}}
-    running = asyncio.create_task(Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600).run())
+    running = asyncio.create_task(
+        Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, at_once, 3600).run()
+    )
     await heard(changed, 1)
     told = answers.of(A, [OWN])[OWN].error
     assert told == "Prometheus has no answer within 0.1 s; ask for less, or record a part of it by a rule"
@@ -232,7 +266,9 @@ async def test_a_huge_answer_to_a_query_of_ones_own_is_not_read(prometheus: tupl
     server.answers = {each.promql: [({"namespace": "vision", "padding": "x" * 2**20}, 1)] for each in (OWN, SHARED)}
     answers, changed = Answers(), asyncio.Queue[Ref]()
     asking = {OWN: {A}, SHARED: {B}}
-    running = asyncio.create_task(Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, 3600).run())
+    running = asyncio.create_task(
+        Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, at_once, 3600).run()
+    )
     await heard(changed, 2)
     assert answers.of(A, [OWN])[OWN].error == "the answer is longer than 1 MiB; aggregate, for example with max()"
     assert answers.of(B, [SHARED])[SHARED].error is None
@@ -249,7 +285,7 @@ async def test_who_waits_hears_of_an_answer_that_says_the_same(prometheus: tuple
     def looks(query: Query) -> Iterator[tuple[Ref, Look]]:
         return interests.looks(query, answers)
 
-    poller = Poller(url, lambda: interests.asking, answers, looks, changed.put_nowait, 3600)
+    poller = Poller(url, lambda: interests.asking, answers, looks, changed.put_nowait, at_once, 3600)
     running = asyncio.create_task(poller.run())
     assert await heard(changed, 2) == {A, B}
     before = answers.of(B, [SHARED])[SHARED].at

@@ -151,3 +151,19 @@ async def test_work_that_waits_for_nothing_lets_others_run() -> None:
     await asyncio.sleep(0)
     assert 0 < len(left) < len(KEYS), "one turn of the loop, one look"
     worker.cancel()
+
+
+async def test_keys_are_settled_when_none_of_them_is_ready_or_running() -> None:
+    queue: Queue[str] = Queue(by_namespace)
+    queue.add("a/x")
+    queue.add("a/y")
+    waiting = asyncio.create_task(queue.settled(["a/x", "b/z"]))
+    key = queue.take()
+    assert key == "a/x"
+    queue.add("a/x")
+    queue.done(key)
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it was asked for again"
+    assert [queue.take(), queue.take()] == ["a/y", "a/x"]
+    queue.done("a/x")
+    await asyncio.wait_for(waiting, 10)

@@ -62,6 +62,7 @@ class Operator:
             answers,
             self._looks,
             self._look_at,
+            self.queue.settled,
             settings.evaluation_seconds,
         )
         self.reconciler = Reconciler(

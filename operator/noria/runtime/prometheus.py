@@ -7,7 +7,7 @@ has slots of its own, so that nobody else waits for it.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,8 @@ AT_A_STRETCH = 50
 """Keys that are judged before others get their turn."""
 SETTLE_SECONDS = 0.2
 """For so long at most news wait for the other answers of the round, so that a key is told once of them all."""
+FIRST_SECONDS = 0.3
+"""For so long at most the next answer waits until what this one sets off at once is carried out."""
 
 Asking = Mapping[Query, Collection[Ref]]
 
@@ -56,11 +58,13 @@ class Poller:
         answers: Answers,
         looks: Callable[[Query], Iterable[tuple[Ref, Look]]],
         changed: Callable[[Ref], None],
+        settled: Callable[[Collection[Ref]], Awaitable[None]],
         seconds: float,
     ) -> None:
-        """`changed` hears of keys that are to be looked at, as soon as `looks` says of a new answer. Neither raises anything."""
+        """`changed` hears of keys that are to be looked at, as soon as `looks` says of a new answer; `settled` returns when
+        what was to be done for them is done. None of them raises anything."""
         self._url, self._asking, self._answers, self._looks = url.rstrip("/"), asking, answers, looks
-        self._changed, self._seconds = changed, seconds
+        self._changed, self._settled, self._seconds = changed, settled, seconds
         self._turns = {limits: Queue[Query](self._namespace) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
         self._concerned: dict[Ref, None] = {}
@@ -90,8 +94,11 @@ class Poller:
                 self._woken.clear()
                 all_of_them, self._all = self._all or clock() >= due, False
                 due = clock() + self._seconds if all_of_them else due
-                self._answers.forget(self._asking())
-                for query in self._asking().keys() - self._under_way:
+                asking = self._asking()
+                self._answers.forget(asking)
+                idle = (each for each in asking if each not in self._under_way)
+                # What few need goes first: gates of rollouts before the signals of all.
+                for query in sorted(idle, key=lambda each: len(asking[each])):
                     if all_of_them or query not in self._answers:
                         self._under_way.add(query)
                         self._turns[_limits(query)].add(query)
@@ -101,18 +108,31 @@ class Poller:
 
     async def _ask(self, session: aiohttp.ClientSession, query: Query) -> None:
         """Asks, holds the answer, and tells of the keys that are to be looked at now; others it notes."""
-        moved = self._answers.take(query, await self._answer(session, query, _limits(query)))
+        limits, at = _limits(query), datetime.now(UTC)
+        said = await self._said(session, query, limits, at)
+        async with self._reading:  # one answer at a time, and between two whatever else is ready has its turn
+            await asyncio.sleep(0)
+            begun = await self._judge(query, said if isinstance(said, Reply) else self._read(query, said, at))
+            if limits is SHARED:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._settled(begun), FIRST_SECONDS)
+        self._answered_one.set()
+        if not any(each.label for each in self._under_way):
+            self._answered_all.set()
+
+    async def _judge(self, query: Query, reply: Reply) -> list[Ref]:
+        """Holds it, and tells or notes whom it concerns; the keys that were told."""
+        moved, begun = self._answers.take(query, reply), []
         self._under_way.discard(query)
         for number, (key, look) in enumerate(self._looks(query), start=1):
             if look is Look.NOW:
                 self._changed(key)
+                begun.append(key)
             elif look is Look.NEWS and moved(key):
                 self._concerned[key] = None
             if number % AT_A_STRETCH == 0:
                 await asyncio.sleep(0)
-        self._answered_one.set()
-        if not any(each.label for each in self._under_way):
-            self._answered_all.set()
+        return begun
 
     async def _tell(self) -> None:
         """Tells of keys that there are news of; of one that several answers concern, once."""
@@ -121,33 +141,43 @@ class Poller:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._answered_all.wait(), SETTLE_SECONDS)
             self._answered_one.clear()
-            concerned, self._concerned = self._concerned, {}
-            for key in concerned:
-                self._changed(key)
+            async with self._reading:  # after what is being carried out
+                concerned, self._concerned = self._concerned, {}
+                for key in concerned:
+                    self._changed(key)
 
     def _namespace(self, query: Query) -> str:
         """Whose query it is: namespaces take turns. Those of a query that serves all count as one."""
         asking = self._asking().get(query, ())
         return "" if query.label else next((key.namespace or "" for key in asking), "")
 
-    async def _answer(self, session: aiohttp.ClientSession, query: Query, limits: Limits) -> Reply:
-        at = datetime.now(UTC)
+    async def _said(self, session: aiohttp.ClientSession, query: Query, limits: Limits, at: datetime) -> bytes | Reply:
+        """What came, or why nothing did."""
         try:
-            body = await self._sent(session, query, limits)
-            async with self._reading:  # one answer at a time, and between two whatever else is ready has its turn
-                await asyncio.sleep(0)
-            document = _document(body)
+            return await self._sent(session, query, limits)
         except TooLong:
             PROMETHEUS_QUERIES.labels("refused").inc()
             text = f"the answer is longer than {OWN.most_bytes / 2**20:.0f} MiB; aggregate, for example with max()"
             return Reply(error=text, at=at)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            PROMETHEUS_QUERIES.labels("failed").inc()
+        except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError) and limits is OWN:
+                PROMETHEUS_QUERIES.labels("failed").inc()
                 text = f"Prometheus has no answer within {limits.seconds} s; ask for less, or record a part of it by a rule"
                 return Reply(error=text, at=at)
-            self._note(False, f"does not answer: {error!r}")
-            return Reply(error=f"Prometheus at {self._url} does not answer", at=at)
+            return self._silence(error, at)
+
+    def _silence(self, error: Exception, at: datetime) -> Reply:
+        """Whatever is there is no Prometheus that answers."""
+        PROMETHEUS_QUERIES.labels("failed").inc()
+        self._note(False, f"does not answer: {error!r}")
+        return Reply(error=f"Prometheus at {self._url} does not answer", at=at)
+
+    def _read(self, query: Query, body: bytes, at: datetime) -> Reply:
+        """What the body says."""
+        try:
+            document = _document(body)
+        except ValueError as error:
+            return self._silence(error, at)
         self._note(True, "answers")
         if document["status"] == "error":
             PROMETHEUS_QUERIES.labels("refused").inc()

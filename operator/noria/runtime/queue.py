@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -35,7 +35,7 @@ class Queue(Generic[K]):
         self._running: set[K] = set()
         self._again: dict[K, bool] = {}
         self._failures: Counter[K] = Counter()
-        self._woken = asyncio.Event()
+        self._woken, self._one_done = asyncio.Event(), asyncio.Event()
 
     def __len__(self) -> int:
         """Keys that are ready and wait for a worker."""
@@ -96,8 +96,15 @@ class Queue(Generic[K]):
     def done(self, key: K) -> None:
         """The worker of `key` is free; if the key was asked for meanwhile, it is ready again."""
         self._running.remove(key)
+        self._one_done.set()
         if (ahead := self._again.pop(key, None)) is not None:
             self._make_ready(key, ahead)
+
+    async def settled(self, keys: Collection[K]) -> None:
+        """Until none of them is ready or running."""
+        while any(key in self._ready or key in self._running for key in keys):
+            self._one_done.clear()
+            await self._one_done.wait()
 
     def next_due(self) -> float | None:
         """When the earliest delayed key becomes ready."""
