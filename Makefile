@@ -72,8 +72,9 @@ test-attacks: $(VENV)/.ready  ## what a tenant may try: refused, or harmless; wh
 	$(PYTHON) hack/cluster tools
 	$(BIN)/pytest -q tests/attacks tests/rights
 
-faults: $(VENV)/.ready  ## every fault at every write of every scenario: hours (docs/faults.md)
+faults: $(VENV)/.ready  ## every fault at every write of every scenario, and 100,000 orders of what may happen: hours (docs/faults.md)
 	$(PYTHON) hack/cluster tools
+	NORIA_SCHEDULES=100000 $(BIN)/pytest -q -n auto tests/convergence/test_schedules.py
 	$(BIN)/pytest -q tests/faults --every-fault
 
 bench: $(VENV)/.ready  ## TrainingJobs beside Kubeflow Trainer and bare Jobs, on a machine at rest: an hour (bench/README.md)

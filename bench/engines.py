@@ -24,6 +24,12 @@ class Noria:
 
     def start(self, plane: Plane) -> Process:
         plane.define(ROOT / "crds")
+        process, port = self.launch(plane)
+        until(lambda: process.alive() or says(port, "noria_leader 1.0"), "the operator leads", 60)
+        return process
+
+    def launch(self, plane: Plane) -> tuple[Process, int]:
+        """One more process of it, and the port of its metrics; it may lead or stand by."""
         settings = {"agentImage": "a", "trainerImage": "t", "serverImage": "s", "servingRuntime": "r"}
         (config := plane.folder / "noria.yaml").write_text(yaml.safe_dump(settings))
         port = free_ports(1)[0]
@@ -34,9 +40,9 @@ class Noria:
             "PYTHONPATH": str(ROOT / "operator"),
         }
         command = [sys.executable, "-m", "noria", "run", f"--config={config}", f"--port={port}"]
-        process = plane.start("engine", *command, env=environment)
-        until(lambda: process.alive() or says(port, "noria_leader 1.0"), "the operator leads", 60)
-        return process
+        return plane.start(
+            "engine" if "engine" not in plane.processes else f"engine-{port}", *command, env=environment
+        ), port
 
     def written(self, name: str, width: int, depth: int) -> Manifest:
         """`width` chains of `depth` steps in one pipeline; step n is after step n - width."""

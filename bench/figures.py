@@ -12,7 +12,8 @@ READS = ("get", "list")
 UNCOUNTED = ("leases", "selfsubjectaccessreviews", "subjectaccessreviews", "tokenreviews")
 
 
-def _at(event: Event) -> float:
+def at(event: Event) -> float:
+    """When it was answered, in seconds of the log's clock."""
     return datetime.fromisoformat(event["stageTimestamp"]).timestamp()
 
 
@@ -35,11 +36,11 @@ def gaps(events: Iterable[Event], step: Callable[[dict[str, Any]], Step | None],
                 of_pod[pod["metadata"]["name"]] = known
                 if known in created:
                     raise RuntimeError(f"step {known} ran twice")
-                created[known] = _at(event)
+                created[known] = at(event)
         elif event["user"]["username"] == "kwok" and what.get("subresource") == "status":
             told = (event["requestObject"].get("status") or {}).get("phase")
             if told == "Succeeded" and what["name"] in of_pod:
-                ended.setdefault(of_pod[what["name"]], _at(event))
+                ended.setdefault(of_pod[what["name"]], at(event))
     return [created[run, n] - ended[run, n - width] for run, n in created if n >= width]
 
 
@@ -84,13 +85,13 @@ def lives(events: Iterable[Event], kind: str, done: str) -> dict[str, Life]:
         whole = "/".join(filter(None, (what["resource"], what.get("subresource"))))
         life, new = found[what["name"].split("-")[0]], event["responseStatus"]["code"] == 201
         if whole == kind and new:
-            life.created = life.created or _at(event)
+            life.created = life.created or at(event)
         if whole == "jobs" and new:
-            life.job = life.job or _at(event)
+            life.job = life.job or at(event)
         if whole == "pods/status" and (event["requestObject"].get("status") or {}).get("phase") == "Succeeded":
-            life.ended = life.ended or _at(event)
+            life.ended = life.ended or at(event)
         if whole == f"{kind}/status" and _says(event["requestObject"], done):
-            life.told = life.told or _at(event)
+            life.told = life.told or at(event)
     return {name: life for name, life in found.items() if life.created}
 
 

@@ -43,7 +43,7 @@ class Noria:
     users = ("engine",)
 
     def start(self, plane: Plane) -> list[Process]:
-        plane.apply(*_claim())
+        plane.apply(*claim(NAMESPACE))
         return [engines.Noria().start(plane)]
 
     def written(self, name: str) -> Manifest:
@@ -141,13 +141,19 @@ def _named(name: str) -> Manifest:
     return {"name": name, "namespace": NAMESPACE}
 
 
-def _claim() -> list[Manifest]:
+def claim(namespace: str) -> list[Manifest]:
     """The artifact claim that a Workspace makes, bound by hand: nothing here binds volumes."""
     name, modes, size = "noria-artifacts", ["ReadWriteMany"], {"storage": "1Gi"}
     volume = {"accessModes": modes, "capacity": size, "hostPath": {"path": "/nothing"}, "storageClassName": ""}
-    metadata = _named(name) | {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}
-    claim = {"accessModes": modes, "resources": {"requests": size}, "volumeName": name, "storageClassName": ""}
+    annotations = {"pv.kubernetes.io/bind-completed": "yes"}
+    metadata = {"name": name, "namespace": namespace, "annotations": annotations}
+    spec = {
+        "accessModes": modes,
+        "resources": {"requests": size},
+        "volumeName": f"{namespace}-{name}",
+        "storageClassName": "",
+    }
     return [
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim},
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{namespace}-{name}"}, "spec": volume},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec},
     ]

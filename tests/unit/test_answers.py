@@ -1,9 +1,8 @@
 """What Prometheus says, whatever it is, becomes answers about objects."""
 
-import asyncio
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -11,8 +10,7 @@ from hypothesis import strategies as st
 
 from noria.plan.contract import Answer, Query, Ref, Row
 from noria.runtime.answers import Answers, Reply, read, same, split
-from noria.runtime.prometheus import SHARED as SHARED_LIMITS
-from noria.runtime.prometheus import Limits, Poller
+from noria.runtime.prometheus import Poller
 
 SHARED, OWN = Query("shared", "modelendpoint"), Query("own")
 A = Ref("Endpoint", "vision", "a")
@@ -23,20 +21,13 @@ def row(name: str, value: float) -> tuple[dict[str, str], float]:
     return {"namespace": "vision", "modelendpoint": name, "version": "m-1"}, value
 
 
-class Said(Poller):
-    """Prometheus said this."""
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__("http://prometheus", dict, Answers(), lambda query: (), lambda key: None, 3600)
-        self.body = body
-
-    async def _sent(self, session: Any, query: Query, limits: Limits) -> bytes:
-        return self.body
+async def settled(keys: Collection[Ref]) -> None: ...
 
 
 def said(query: Query, body: bytes) -> Reply:
-    session: Any = None
-    return asyncio.run(Said(body)._answer(session, query, SHARED_LIMITS))
+    """What a Prometheus that sent this has said."""
+    poller = Poller("http://prometheus", dict, Answers(), lambda query: (), lambda key: None, settled, 3600)
+    return poller._read(query, body, NOON)
 
 
 anything = st.recursive(

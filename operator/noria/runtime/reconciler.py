@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from noria.api.meta import API_VERSION, Resource
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import OWNER_NAME, OWNER_UID
 from noria.plan.manifests import controller as controller_of
+from noria.plan.overtaking import in_order
 from noria.runtime import metrics, report
 from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
@@ -118,15 +120,18 @@ class Reconciler:
         key, needs = _key(resource), controller.needs(resource, self.settings)
         if self.interests.remember(key, needs):
             self.asked()
+        now = self.now()
+        children, left = in_order(self._children(controller, resource), now)
         observed = Observed(
             settings=self.settings,
-            now=self.now(),
-            children=self._children(controller, resource),
+            now=now,
+            children=children,
             related={need: await self._related(need) for need in needs.objects()},
             answers=self.answers.of(key, needs.queries),
             absent=frozenset(self.store.absent),
         )
-        return controller.plan(resource, observed)
+        plan = controller.plan(resource, observed)
+        return plan if left is None else replace(plan, requeue_after=min(left, plan.requeue_after or left))
 
     def _children(self, controller: Controller[Any], resource: Resource) -> tuple[Manifest, ...]:
         """What carries the owner label, and is ours or of others; of a namespaced object only what lies beside it."""

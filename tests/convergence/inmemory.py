@@ -1,4 +1,4 @@
-"""An API server in memory and a process that may die after any write: it exists for the convergence test alone.
+"""An API server in memory and a process that may die after any write: it exists for the tests of convergence alone.
 
 What a real API server does is tested against a real one; this fake knows just enough to compare end states.
 """
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 import yaml
 
 from noria.api.meta import API_VERSION
@@ -221,7 +220,7 @@ async def _live(case: Case, server: Server, late: bool) -> None:
     known: dict[Ref, Manifest] = {}
 
     def tell(ref: Ref) -> None:
-        if (manifest := server.objects.get(ref)) and _watched(manifest):
+        if (manifest := server.objects.get(ref)) and watched(manifest):
             known[ref] = manifest
             store.put(copy.deepcopy(manifest))
         elif ref in known:
@@ -263,7 +262,7 @@ async def _live(case: Case, server: Server, late: bool) -> None:
 async def _judge(case: Case, server: Server) -> None:
     store = Store()
     store.absent = set(case.absent)
-    for manifest in filter(_watched, server.objects.values()):
+    for manifest in filter(watched, server.objects.values()):
         store.put(copy.deepcopy(manifest))
     reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now)
     for controller in case.controllers:
@@ -276,13 +275,9 @@ async def _judge(case: Case, server: Server) -> None:
             assert ours <= {ref_of(child) for child in plan.children}, "something is left over"
 
 
-def _watched(manifest: Manifest) -> bool:
+def watched(manifest: Manifest) -> bool:
+    """Whether the operator would be told of it."""
     if manifest["kind"] == "Event":
         return bool(manifest.get("reason") == "FailedCreate")
     ours = (manifest["metadata"].get("labels") or {}).get(MANAGED_BY) == "noria"
     return ours or KINDS[manifest["kind"]].api_version == API_VERSION
-
-
-@pytest.fixture(scope="session")
-def case_type() -> type[Case]:
-    return Case

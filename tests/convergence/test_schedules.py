@@ -1,0 +1,53 @@
+"""Whatever the order in which things happen, the end is that of an undisturbed process, and nothing is made twice.
+
+`NORIA_SCHEDULES=N` draws N orders (default 300); `make faults` draws 100,000.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inmemory import Case, Server
+from schedule import Schedule
+from stories import deploying, pipeline_run, scheduled, trainings
+
+STORIES: dict[str, Callable[[], Case]] = {
+    "a training and its version": trainings,
+    "a pipeline with a fan-out, a training and its evaluation": pipeline_run,
+    "a pipeline that deploys": lambda: deploying("first"),
+    "a pipeline by the clock": lambda: scheduled("Forbid"),
+}
+ORDERS = int(os.environ.get("NORIA_SCHEDULES", "300"))
+"""Of all stories together."""
+
+
+@cache
+def undisturbed(story: str) -> Server:
+    case = STORIES[story]()
+    server = case.serve()
+    case.run(server)
+    return server
+
+
+def born(server: Server) -> Counter[str]:
+    """How often each name was taken."""
+    return Counter({f"{ref.kind} {ref.name}": times for ref, times in server._born.items()})
+
+
+@pytest.mark.parametrize("story", STORIES)
+@settings(max_examples=ORDERS // len(STORIES), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_order_comes_to_the_same_end(story: str, seed: int) -> None:
+    case, expected = STORIES[story](), undisturbed(story)
+    schedule = Schedule(case, Random(seed))
+    server = schedule.play()
+    assert server.state() == expected.state(), schedule.told
+    assert born(server) == born(expected), schedule.told
+    server.writes.clear()
+    case.run(server)
+    assert server.writes == [], "a process that starts at the end has nothing to write"
