@@ -181,6 +181,7 @@ def test_a_run_of_500_steps_is_stored_below_a_mebibyte(kubectl: Any) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     stored = kubectl("get", "--raw", "/apis/noria.dev/v1alpha1/namespaces/default/pipelineruns/large").stdout
+    print(f"{len(stored.encode()):,} bytes")
     assert len(json.loads(stored)["status"]["steps"]) == 500 and len(stored.encode()) < 1 << 20
     assert "large" in kubectl("get", "nrun", "large", "-o", "wide").stdout
 
