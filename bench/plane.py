@@ -77,11 +77,11 @@ def built(name: str, package: str) -> Path:
 
 
 def module(name: str, path: str) -> Path:
-    """Folder of the Go module that bench/<name> pins."""
+    """Folder of the Go module that bench/<name> pins; it is fetched first, for Go knows no folder of what is not there."""
+    source = ROOT / "bench" / name
+    subprocess.run(["go", "mod", "download", path], cwd=source, check=True)
     command = ["go", "list", "-m", "-f", "{{.Dir}}", path]
-    return Path(
-        subprocess.run(command, cwd=ROOT / "bench" / name, capture_output=True, text=True, check=True).stdout.strip()
-    )
+    return Path(subprocess.run(command, cwd=source, capture_output=True, text=True, check=True).stdout.strip())
 
 
 def tool(name: str) -> Path:
