@@ -124,23 +124,26 @@ def retained(kind: str, name: str, namespace: str | None = "vision", workspace: 
     return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata, **rest}
 
 
+def answered(server: Any, job: dict[str, Any], told: dict[str, Any]) -> None:
+    """The Job of an errand completes, its agent having said this."""
+    name, now = job["metadata"]["name"], server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
+    metadata = {"name": f"{name}-0", "namespace": job["metadata"]["namespace"]}
+    metadata["labels"] = job["spec"]["template"]["metadata"]["labels"]
+    metadata["ownerReferences"] = [{"kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}]
+    status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
+    server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
+    complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]
+    server.seed(job | {"status": {"conditions": complete, "completionTime": now}})
+
+
 def sweeping(server: Any) -> None:
     """A claim that is bound, and a first sweep that removes something."""
     for ref, live in list(server.objects.items()):
         if ref.kind == "PersistentVolumeClaim":
             server.seed(live | {"status": {"phase": "Bound"}})
         if ref.name == "noria-sweep-1" and ref.kind == "Job" and not live.get("status"):
-            now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-            told = {"removed": 3, "bytes": 12, "kept": 1, "failed": []}
-            ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
-            metadata = {"name": f"{ref.name}-0", "namespace": ref.namespace}
-            metadata["labels"] = live["spec"]["template"]["metadata"]["labels"]
-            owner = {"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"], "controller": True}
-            metadata["ownerReferences"] = [owner]
-            status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
-            server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
-            complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]
-            server.seed(live | {"status": {"conditions": complete, "completionTime": now}})
+            answered(server, live, {"removed": 3, "bytes": 12, "kept": 1, "failed": []})
 
 
 def probed(server: Any) -> None:
@@ -148,17 +151,7 @@ def probed(server: Any) -> None:
     for ref, live in list(server.objects.items()):
         if ref.name not in ("digits-probe-1", "digits-probe-2") or ref.kind != "Job" or live.get("status"):
             continue
-        now = server.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        told = {"digest": "sha256:" + ("a" if ref.name.endswith("1") else "c") * 64}
-        ended = {"exitCode": 0, "reason": "Completed", "finishedAt": now, "message": json.dumps(told)}
-        metadata = {"name": f"{ref.name}-0", "namespace": ref.namespace}
-        metadata["labels"] = live["spec"]["template"]["metadata"]["labels"]
-        owner = {"kind": "Job", "name": ref.name, "uid": live["metadata"]["uid"], "controller": True}
-        metadata["ownerReferences"] = [owner]
-        status = {"phase": "Succeeded", "containerStatuses": [{"name": "agent", "state": {"terminated": ended}}]}
-        server.seed({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
-        complete = [{"type": "Complete", "status": "True", "lastTransitionTime": now}]
-        server.seed(live | {"status": {"conditions": complete, "completionTime": now}})
+        answered(server, live, {"digest": "sha256:" + ("a" if ref.name.endswith("1") else "c") * 64})
     route(server)
 
 
