@@ -151,6 +151,15 @@ def test_pods_are_trimmed_and_other_kinds_are_whole() -> None:
     assert "managedFields" not in pod["metadata"] | job["metadata"]
 
 
+def test_of_the_pods_of_a_job_only_what_they_were_asked_is_held() -> None:
+    store, template = Store(), {"metadata": {"annotations": {"order": "x"}, "labels": {}}, "spec": {"containers": [{}]}}
+    status = {"conditions": [], "active": 1, "uncountedTerminatedPods": {}}
+    store.put(thing() | {"spec": {"completions": 2, "template": template}, "status": status})
+    job = store.get(AT)
+    assert job and job["spec"] == {"completions": 2, "template": {"metadata": {"annotations": {"order": "x"}}}}
+    assert job["status"] == {"conditions": []}
+
+
 @pytest.fixture
 def interests() -> Iterator[Any]:
     known = Interests()

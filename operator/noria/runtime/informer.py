@@ -13,7 +13,7 @@ from noria.runtime.errors import ApiError, Gone, NotFound
 from noria.runtime.store import Store
 
 log = logging.getLogger(__name__)
-RELIST_SECONDS = 300
+RELIST_SECONDS = 600
 """A LIST follows after this long at the latest and corrects whatever the watch lost."""
 BACKOFF_CAP = 30.0
 REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"

@@ -31,6 +31,8 @@ _POD = {
 """What a plan may read of a Pod; None: the whole of it."""
 _JOB_STATUS = ("conditions", "completionTime")
 """What a plan may read of a Job's status: the Job controller counts pods in it, five writes a Job."""
+_JOB_TEMPLATE = {"metadata": {"annotations": None}}
+"""What a plan may read of a Job's pods: what they were asked. A Job is made once, and never applied again."""
 
 
 def ref_of(manifest: Manifest) -> Ref:
@@ -194,8 +196,10 @@ def _trim(manifest: Manifest) -> Manifest:
     manifest = manifest | {"metadata": {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}}
     if manifest["kind"] == "Pod":
         return _only(manifest, {"apiVersion": None, "kind": None, **_POD})
-    if manifest["kind"] == "Job" and "status" in manifest:
-        return manifest | {"status": _only(manifest["status"], dict.fromkeys(_JOB_STATUS))}
+    if manifest["kind"] == "Job":
+        spec, status = manifest.get("spec", {}), manifest.get("status", {})
+        template = _only(spec.get("template", {}), _JOB_TEMPLATE)
+        return manifest | {"spec": spec | {"template": template}, "status": _only(status, dict.fromkeys(_JOB_STATUS))}
     return manifest
 
 
