@@ -1,6 +1,7 @@
 """The queue against its promises, under any order of requests, time and finished work."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ class Promises(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = 0.0
-        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time)
+        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time, share=2)
         self.wanted: dict[str, float] = {}
         self.running: set[str] = set()
 
@@ -42,7 +43,9 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
+        busy = Counter(map(by_namespace, self.running))
         due = {key for key, at in self.wanted.items() if at <= self.time and key not in self.running}
+        due = {key for key in due if busy[by_namespace(key)] < 2}
         key = self.queue.take()
         assert (key in due) if due else (key is None)
         if key is not None:
@@ -94,6 +97,39 @@ def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be
     for key in ("a/x", "a/y"):
         queue.done(key)
     assert list(iter(queue.take, None)) == ["a/y", "a/x"]
+
+
+def test_a_namespace_has_its_share_of_the_workers_and_no_more() -> None:
+    queue: Queue[str] = Queue(by_namespace, share=2)
+    for key in ("a/x", "a/y", "a/z", "b/x"):
+        queue.add(key)
+    assert list(iter(queue.take, None)) == ["a/x", "b/x", "a/y"]
+    queue.add_ahead("a/w")
+    queue.done("b/x")
+    assert queue.take() is None
+    queue.done("a/x")
+    assert list(iter(queue.take, None)) == ["a/w"]
+    queue.done("a/y")
+    assert list(iter(queue.take, None)) == ["a/z"]
+
+
+async def test_one_namespace_that_waits_for_ever_holds_up_no_other() -> None:
+    queue: Queue[str] = Queue(by_namespace, share=2)
+    others = asyncio.Event()
+
+    async def handle(key: str) -> None:
+        if by_namespace(key) == "b":
+            others.set()
+        else:
+            await asyncio.Event().wait()
+
+    workers = [asyncio.create_task(queue.work(handle)) for _ in range(3)]
+    for key in [*(f"a/{number}" for number in range(10)), "b/x"]:
+        queue.add(key)
+    await asyncio.wait_for(others.wait(), 5)
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
 
 
 def test_failures_wait_longer_each_time_up_to_a_cap_until_a_success() -> None:

@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 
 class Lease:
-    """The Lease `name` in `namespace`, wanted by `identity`; times in seconds, as client-go's defaults."""
+    """The Lease `name` in `namespace`, wanted by `identity`; times in seconds. One who stands by sees a renewal up to `retry`
+    late and begins when `duration` is over, so 15 s after the last one at the latest."""
 
     def __init__(
         self,
@@ -24,8 +25,8 @@ class Lease:
         name: str,
         identity: str,
         *,
-        duration: float = 15,
-        renew_deadline: float = 10,
+        duration: float = 13,
+        renew_deadline: float = 8,
         retry: float = 2,
     ) -> None:
         self._cluster, self._namespace, self._name, self._identity = cluster, namespace, name, identity
@@ -34,7 +35,7 @@ class Lease:
         self._renewed = asyncio.Event()
         self._until = 0.0
         self._seen: tuple[object, ...] = ()
-        self._seen_at = 0.0
+        self._seen_at = self._expires = 0.0
 
     def held(self) -> bool:
         """Whether this process may write now; a process that was suspended for long may not."""
@@ -66,7 +67,8 @@ class Lease:
             elif self.acquired.is_set() and not self.held():
                 LEADER.set(0)
                 return
-            await asyncio.sleep(self._retry)
+            left = self._expires - time.monotonic()
+            await asyncio.sleep(left if 0 < left < self._retry else self._retry)
 
     async def release(self) -> None:
         """Let the next one begin at once."""
@@ -93,8 +95,8 @@ class Lease:
         if (seen := (holder, spec.get("renewTime"))) != self._seen:
             self._seen, self._seen_at = seen, time.monotonic()
         # Clocks of two machines are not compared: what counts is how long ago we saw the holder renew.
-        expired = time.monotonic() - self._seen_at > spec.get("leaseDurationSeconds", self._duration)
-        if holder and holder != self._identity and not expired:
+        self._expires = self._seen_at + spec.get("leaseDurationSeconds", self._duration)
+        if holder and holder != self._identity and time.monotonic() < self._expires:
             return False
         try:
             await self._put(live, self._identity)

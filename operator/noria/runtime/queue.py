@@ -1,7 +1,8 @@
 """Holds the keys that need a look: each once, each with one worker at a time, at the earliest time anyone asked for.
 
-Namespaces take turns, so that one with a thousand keys does not keep another's single key waiting. Within one, keys
-that were asked for ahead go before the others: what has begun goes on before more begins.
+Namespaces take turns, so that one with a thousand keys does not keep another's single key waiting, and none has more than
+its share of the workers: an API server that is asked by few answers each of them sooner, and a webhook that hangs holds up
+its own tenant. Within a namespace, keys that were asked for ahead go before the others: what has begun goes on before more begins.
 """
 
 import asyncio
@@ -12,6 +13,10 @@ from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+Lanes = tuple[OrderedDict[K, None], OrderedDict[K, None]]
+"""Keys of one namespace that are ready: those ahead, and the others."""
+SHARE = 4
+"""Keys of one namespace that run at once."""
 
 
 class Queue(Generic[K]):
@@ -22,15 +27,18 @@ class Queue(Generic[K]):
         group: Callable[[K], str],
         *,
         now: Callable[[], float] = time.monotonic,
+        share: int = SHARE,
         backoff: float = 0.5,
         cap: float = 300.0,
     ) -> None:
-        self._group, self._now, self._backoff, self._cap = group, now, backoff, cap
+        self._group, self._now, self._share, self._backoff, self._cap = group, now, share, backoff, cap
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._pushed = 0
-        self._turns: OrderedDict[str, tuple[OrderedDict[K, None], OrderedDict[K, None]]] = OrderedDict()
-        """Of each namespace the keys that are ready: those ahead, and the others."""
+        self._turns: OrderedDict[str, Lanes[K]] = OrderedDict()
+        self._resting: dict[str, Lanes[K]] = {}
+        """Namespaces that have their share of the workers, and more that is ready."""
+        self._workers: Counter[str] = Counter()
         self._ready: dict[K, bool] = {}
         self._running: set[K] = set()
         self._again: dict[K, bool] = {}
@@ -87,8 +95,9 @@ class Queue(Generic[K]):
         group, lanes = self._turns.popitem(last=False)
         ahead, others = lanes
         key, _ = (ahead or others).popitem(last=False)
+        self._workers[group] += 1
         if ahead or others:
-            self._turns[group] = lanes
+            (self._resting if self._workers[group] >= self._share else self._turns)[group] = lanes
         del self._ready[key]
         self._running.add(key)
         return key
@@ -96,6 +105,13 @@ class Queue(Generic[K]):
     def done(self, key: K) -> None:
         """The worker of `key` is free; if the key was asked for meanwhile, it is ready again."""
         self._running.remove(key)
+        group = self._group(key)
+        self._workers[group] -= 1
+        if not self._workers[group]:
+            del self._workers[group]
+        if lanes := self._resting.pop(group, None):
+            self._turns[group] = lanes
+            self._woken.set()
         self._one_done.set()
         if (ahead := self._again.pop(key, None)) is not None:
             self._make_ready(key, ahead)
@@ -134,7 +150,9 @@ class Queue(Generic[K]):
         if key in self._running:
             self._again[key] = ahead
             return
-        first, others = self._turns.setdefault(self._group(key), (OrderedDict(), OrderedDict()))
+        group = self._group(key)
+        waiting = self._resting if self._workers[group] >= self._share else self._turns
+        first, others = waiting.setdefault(group, (OrderedDict(), OrderedDict()))
         others.pop(key, None)
         (first if ahead else others)[key] = None
         self._ready[key] = ahead
