@@ -136,27 +136,28 @@ def test_the_newest_refusal_of_pods_belongs_to_the_jobs_owner() -> None:
     assert held and store.owner(held) == Ref("TrainingJob", "n", "train")
 
 
-def test_pods_are_trimmed_and_other_kinds_are_whole() -> None:
+def test_of_pods_and_jobs_only_what_plans_read_is_held() -> None:
     store = Store()
     annotations = {"batch.kubernetes.io/job-completion-index": "0", "other": "x"}
-    for kind in ("Pod", "Job"):
-        manifest = thing("a", 1, kind)
-        manifest["metadata"] |= {"managedFields": [{}], "annotations": dict(annotations)}
-        store.put(manifest | {"spec": {"nodeName": "n1", "containers": [{}]}, "status": {"phase": "X", "podIPs": []}})
-    pod, job = store.get(Ref("Pod", "n", "a")), store.get(AT)
-    assert pod and job
-    assert (pod["spec"], pod["status"]) == ({"nodeName": "n1"}, {"phase": "X"})
+    metadata = thing()["metadata"] | {"managedFields": [{}], "annotations": annotations}
+    ended = {"exitCode": 1, "finishedAt": "t", "message": "m"}
+    container = {"name": "main", "imageID": "i", "state": {"terminated": ended}}
+    conditions = [{"type": "PodScheduled", "status": "True"}]
+    longer = container | {"ready": False, "state": {"terminated": ended | {"containerID": "c"}}}
+    told = {"phase": "Failed", "podIPs": [], "containerStatuses": [longer]}
+    told["conditions"] = [conditions[0] | {"observedGeneration": 1}, {"type": "Ready", "status": "False"}]
+    store.put({"kind": "Pod", "metadata": metadata, "spec": {"containers": [{}]}, "status": told})
+    pod = store.get(Ref("Pod", "n", "a"))
+    assert pod and "managedFields" not in pod["metadata"] and "spec" not in pod
     assert pod["metadata"]["annotations"] == {"batch.kubernetes.io/job-completion-index": "0"}
-    assert job["spec"]["containers"] and job["metadata"]["annotations"] == annotations
-    assert "managedFields" not in pod["metadata"] | job["metadata"]
+    assert pod["status"] == {"phase": "Failed", "conditions": conditions, "containerStatuses": [container]}
 
-
-def test_of_the_pods_of_a_job_only_what_they_were_asked_is_held() -> None:
-    store, template = Store(), {"metadata": {"annotations": {"order": "x"}, "labels": {}}, "spec": {"containers": [{}]}}
-    status = {"conditions": [], "active": 1, "uncountedTerminatedPods": {}}
-    store.put(thing() | {"spec": {"completions": 2, "template": template}, "status": status})
+    template = {"metadata": {"annotations": {"noria.dev/look": "x", "other": ""}}, "spec": {"containers": [{}]}}
+    spec, status = {"completions": 2, "parallelism": 2, "template": template}, {"conditions": [], "active": 1}
+    store.put({"kind": "Job", "metadata": metadata, "spec": spec, "status": status})
     job = store.get(AT)
-    assert job and job["spec"] == {"completions": 2, "template": {"metadata": {"annotations": {"order": "x"}}}}
+    assert job and job["metadata"]["annotations"] == annotations and "managedFields" not in job["metadata"]
+    assert job["spec"] == {"completions": 2, "template": {"metadata": {"annotations": {"noria.dev/look": "x"}}}}
     assert job["status"] == {"conditions": []}
 
 

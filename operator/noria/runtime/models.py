@@ -5,7 +5,7 @@ from collections import OrderedDict
 from noria.api.meta import Resource
 from noria.plan.contract import Manifest
 
-KEPT = 256
+KEPT = 64
 
 
 class Models:

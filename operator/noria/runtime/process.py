@@ -29,9 +29,9 @@ from noria.runtime.store import Store
 
 log = logging.getLogger(__name__)
 WORKERS = 16
-GARBAGE = 20_000
+GARBAGE = 5_000
 """Containers that Python makes before it looks for garbage. An answer of Prometheus makes thousands, and with Python's own
-number (700) each one sets off searches through all that the store holds."""
+number (700) each one sets off searches through all that the store holds; with more, what a burst throws away stays for long."""
 
 
 class LeaseLost(Exception):
@@ -187,6 +187,8 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 async def run(settings: Settings, port: int, alerts_token: Path | None = None) -> None:
     """The whole life of the process."""
+    gc.collect()
+    gc.freeze()  # what was imported stays, and is not looked through again
     gc.set_threshold(GARBAGE)
     cluster = await Cluster.connect()
     namespace, pod = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", socket.gethostname())

@@ -10,6 +10,7 @@ from typing import Any
 
 from noria.plan.contract import KINDS, Manifest, Ref, Selector, marks
 from noria.plan.manifests import OWNER_KIND, OWNER_NAME, OWNER_UID
+from noria.plan.pipelines.cache import MARK as LOOK
 from noria.plan.pipelines.evaluating import CHAMPION
 from noria.plan.scoring import ORDER
 from noria.plan.training import INDEX_ANNOTATION
@@ -17,22 +18,36 @@ from noria.plan.training import INDEX_ANNOTATION
 Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
 """Told of each change of what is held with the object before and after; None where there is none."""
 
-_POD = {
-    "metadata": {
-        "name": None, "namespace": None, "uid": None, "resourceVersion": None, "labels": None, "ownerReferences": None,
-        "creationTimestamp": None, "deletionTimestamp": None,
-        "annotations": dict.fromkeys((INDEX_ANNOTATION, ORDER, CHAMPION)),
-    },
-    "spec": {"nodeName": None},
-    "status": dict.fromkeys(
-        ("phase", "reason", "message", "conditions", "startTime", "containerStatuses", "initContainerStatuses")
-    ),
+_ENDED = {"exitCode": None, "finishedAt": None, "reason": None, "message": None}
+_CONTAINERS = {
+    "name": None, "image": None, "imageID": None,
+    "state": {"waiting": None, "terminated": _ENDED}, "lastState": {"terminated": _ENDED},
 }  # fmt: skip
-"""What a plan may read of a Pod; None: the whole of it."""
-_JOB_STATUS = ("conditions", "completionTime")
-"""What a plan may read of a Job's status: the Job controller counts pods in it, five writes a Job."""
-_JOB_TEMPLATE = {"metadata": {"annotations": None}}
-"""What a plan may read of a Job's pods: what they were asked. A Job is made once, and never applied again."""
+_CONDITIONS = {"type": None, "status": None, "reason": None, "message": None, "lastTransitionTime": None}
+_METADATA = {
+    **dict.fromkeys(
+        ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
+    ),
+    "ownerReferences": dict.fromkeys(("kind", "name", "uid", "controller")),
+}
+_POD = {
+    "apiVersion": None, "kind": None,
+    "metadata": {**_METADATA, "annotations": dict.fromkeys((INDEX_ANNOTATION, ORDER, CHAMPION))},
+    "status": {
+        "phase": None, "reason": None, "message": None, "conditions": _CONDITIONS,
+        "containerStatuses": _CONTAINERS, "initContainerStatuses": _CONTAINERS,
+    },
+}  # fmt: skip
+"""What a plan may read of a Pod: of a list this of each item; None: the whole of it."""
+_POD_CONDITIONS = ("PodScheduled", "DisruptionTarget")
+_JOB = {
+    "apiVersion": None, "kind": None,
+    "metadata": {**_METADATA, "annotations": None},
+    "spec": {"suspend": None, "completions": None, "template": {"metadata": {"annotations": {LOOK: None}}}},
+    "status": {"conditions": None, "completionTime": None},
+}  # fmt: skip
+"""What a plan may read of a Job, which is made once and never applied again. The Job controller counts pods in its status,
+five writes a Job."""
 
 
 def ref_of(manifest: Manifest) -> Ref:
@@ -195,12 +210,11 @@ def _unversioned(manifest: Manifest | None) -> Manifest | None:
 def _trim(manifest: Manifest) -> Manifest:
     manifest = manifest | {"metadata": {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}}
     if manifest["kind"] == "Pod":
-        return _only(manifest, {"apiVersion": None, "kind": None, **_POD})
-    if manifest["kind"] == "Job":
-        spec, status = manifest.get("spec", {}), manifest.get("status", {})
-        template = _only(spec.get("template", {}), _JOB_TEMPLATE)
-        return manifest | {"spec": spec | {"template": template}, "status": _only(status, dict.fromkeys(_JOB_STATUS))}
-    return manifest
+        pod = _only(manifest, _POD)
+        if conditions := pod.get("status", {}).get("conditions"):
+            pod["status"]["conditions"] = [each for each in conditions if each["type"] in _POD_CONDITIONS]
+        return pod
+    return _only(manifest, _JOB) if manifest["kind"] == "Job" else manifest
 
 
 def _only(value: Manifest, keep: dict[str, Any]) -> Manifest:
@@ -210,4 +224,8 @@ def _only(value: Manifest, keep: dict[str, Any]) -> Manifest:
 def _kept(value: Manifest, keep: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, inner in keep.items():
         if key in value:
-            yield key, value[key] if inner is None else _only(value[key], inner)
+            held = value[key]
+            if inner is None:
+                yield key, held
+            else:
+                yield key, [_only(each, inner) for each in held] if isinstance(held, list) else _only(held, inner)

@@ -105,4 +105,6 @@ def _settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.watching.chunk_size = 500
+    # A queue and a task for each object that changed stay for so long: 10 kB each, 5 s by default.
+    settings.queueing.idle_timeout = 0.2
     return settings
