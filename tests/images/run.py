@@ -95,22 +95,30 @@ def trainer() -> int:
         return inside(reference("trainer"), folders, [*PYTEST, f"{MOUNTED}/trainer"])
 
 
+def published(models: Path, *jobs: str) -> int:
+    """Trains the jobs of server/train_models.py (all, if none is named) in the trainer's image and publishes their models with the
+    agent, a folder each in `models`; the exit code of the training."""
+    os.chown(models, USER, USER)
+    folders = {TESTS: f"{MOUNTED}:ro", models: "/models"}
+    if code := inside(reference("trainer"), folders, [f"{MOUNTED}/server/train_models.py", "/models", *jobs]):
+        return code
+    for job in sorted(models.iterdir()):
+        told = {"NORIA_POD_FILE": "pod.json", "NORIA_JOB_DIR": "job", "NORIA_TERMINATION_LOG": "message.json"}
+        environment = os.environ | {name: str(job / path) for name, path in told.items()}
+        environment["PYTHONPATH"] = str(ROOT / "images/agent")
+        subprocess.run(
+            [sys.executable, "-m", "agent", "publish"], env=environment, stdout=subprocess.DEVNULL, check=True
+        )
+    return 0
+
+
 def server() -> int:
     """The server's tests, in its image, on models that the trainer's image trains and the agent publishes."""
     with tempfile.TemporaryDirectory() as temporary, tempfile.TemporaryDirectory() as pytest:
         models = Path(temporary)
-        os.chown(models, USER, USER)
         copy_pytest(Path(pytest))
-        folders = {TESTS: f"{MOUNTED}:ro", models: "/models"}
-        if code := inside(reference("trainer"), folders, [f"{MOUNTED}/server/train_models.py", "/models"]):
+        if code := published(models):
             return code
-        for job in sorted(models.iterdir()):
-            told = {"NORIA_POD_FILE": "pod.json", "NORIA_JOB_DIR": "job", "NORIA_TERMINATION_LOG": "message.json"}
-            environment = os.environ | {name: str(job / path) for name, path in told.items()}
-            environment["PYTHONPATH"] = str(ROOT / "images/agent")
-            subprocess.run(
-                [sys.executable, "-m", "agent", "publish"], env=environment, stdout=subprocess.DEVNULL, check=True
-            )
         folders = {TESTS: f"{MOUNTED}:ro", Path(pytest): "/pytest:ro", models: "/models:ro"}
         return inside(reference("server"), folders, [*PYTEST, f"{MOUNTED}/server"])
 

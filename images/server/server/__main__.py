@@ -1,5 +1,6 @@
 """Verifies, loads, then serves: nothing listens before the model is whole. Exit code 1 and one line of why if it never is."""
 
+import asyncio
 import logging
 import os
 import sys
@@ -44,6 +45,7 @@ def serve(settings: Settings, threads: int) -> None:
     runtime = load(format, settings.folder, read_signature(read_card(settings.folder)), threads)
     log.info("loaded %s after %.1f s, %d threads", format, time.monotonic() - started, threads)
 
+    import uvloop
     from kserve import ModelServer  # only now: a model that is refused is refused without waiting for it
     from kserve.model_server import app
     from prometheus_client import REGISTRY
@@ -53,18 +55,21 @@ def serve(settings: Settings, threads: int) -> None:
     from server.feedback import Feedback
     from server.ids import Ids, Slices
     from server.model import ServedModel
-    from server.web import RequestMetrics, feedback_route
+    from server.web import Door, feedback_route
 
     metrics.start(settings.name, settings.version, format, settings.digest, bool(settings.digest))
     outcome, slices = outcome_of(runtime.signature, baseline), Slices()
     counts = Counts((settings.name, settings.version), runtime.signature, baseline, outcome)
     REGISTRY.register(counts)
-    app.add_middleware(RequestMetrics, endpoint=settings.name, version=settings.version)
+    model = ServedModel(settings.name, settings.version, runtime, counts, Ids(settings.version, outcome), slices)
     app.include_router(feedback_route(Feedback(settings.name, settings.version, outcome, slices)))
+    inside = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Door(inside(), model)  # type: ignore[method-assign]
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.set_event_loop(asyncio.new_event_loop())  # which ModelServer asks for before it runs its own
     server = ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False)
     log.info("serving %s on port %d after %.1f s", settings.name, settings.port, time.monotonic() - started)
-    ids = Ids(settings.version, outcome)
-    server.start([ServedModel(settings.name, settings.version, runtime, counts, ids, slices)])
+    server.start([model])
 
 
 if __name__ == "__main__":

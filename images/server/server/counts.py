@@ -17,7 +17,7 @@ from server.baseline import Baseline, Binned, Categorised, Outcome
 from server.quality import Quality
 from server.signature import Array, Signature
 
-WAITING = 64
+WAITING = 256
 """Samples that wait before they are counted without a scrape."""
 CHUNK = 1024
 """Samples counted in one pass, so that memory stays bounded."""

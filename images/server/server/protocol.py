@@ -6,6 +6,7 @@ v2: the Open Inference Protocol; inputs by name, outputs by name.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -30,10 +31,7 @@ def from_v1(request: Any, signature: Signature) -> dict[str, Array]:
     for number, instance in enumerate(instances):
         for name, value in _by_input(instance, number, signature).items():
             values[name].append(value)
-    return {
-        tensor.name: tensor.check(_stacked(values[tensor.name], tensor), f"instances '{tensor.name}'")
-        for tensor in signature.inputs
-    }
+    return {tensor.name: _stacked(values[tensor.name], tensor) for tensor in signature.inputs}
 
 
 def _by_input(instance: Any, number: int, signature: Signature) -> Mapping[str, Any]:
@@ -66,13 +64,13 @@ def _number(value: Any, number: int, column: str) -> Any:
 
 def _stacked(values: list[Any], tensor: Tensor) -> Array:
     rows = [array(value, tensor, f"instances[{number}] '{tensor.name}'") for number, value in enumerate(values)]
+    shapes = {row.shape for row in rows}
+    if len(shapes) == 1:
+        with suppress(InvalidRequest):  # which says less than those of the samples
+            return tensor.check(np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis], tensor.name)
     for number, row in enumerate(rows):
         tensor.check(row[np.newaxis], f"instances[{number}] '{tensor.name}'")
-    if len({row.shape for row in rows}) > 1:
-        raise InvalidRequest(
-            f"instances '{tensor.name}': expected samples of one shape, got {sorted({row.shape for row in rows})}"
-        )
-    return np.stack(rows)
+    raise InvalidRequest(f"instances '{tensor.name}': expected samples of one shape, got {sorted(shapes)}")
 
 
 def from_v2(request: InferRequest, signature: Signature) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Trains one model of each format with the recipes, in the trainer's image: `train_models.py FOLDER` makes a folder for each."""
+"""Trains one model of each format with the recipes, in the trainer's image: `train_models.py FOLDER [JOB ...]` makes a folder for each."""
 
 import json
 import os
@@ -40,9 +40,10 @@ def make_flowers(folder: Path) -> None:
 
 
 def main() -> None:
-    """Trains all of them."""
+    """Trains those named, or all of them."""
     root = Path(sys.argv[1])
-    for name, (recipe, data, parameters) in JOBS.items():
+    for name in sys.argv[2:] or JOBS:
+        recipe, data, parameters = JOBS[name]
         folder = root / name
         for inner in ("job/attempt-1", "job/checkpoint"):
             (folder / inner).mkdir(parents=True)
