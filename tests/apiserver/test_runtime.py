@@ -108,8 +108,9 @@ class Gated(Cluster):
 
     async def watch(self, *arguments: Any, **selectors: str) -> AsyncGenerator[tuple[str, Manifest], None]:
         await self.gate.wait()
-        async for each in super().watch(*arguments, **selectors):
-            yield each
+        async with contextlib.aclosing(super().watch(*arguments, **selectors)) as changes:
+            async for each in changes:
+                yield each
 
 
 @contextlib.asynccontextmanager
