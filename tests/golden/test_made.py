@@ -32,11 +32,11 @@ TRAIN = {
     "inputs": [{"name": "more", "uri": "pvc://elsewhere/more"}],
 }
 STEPS = (
-    step("first-of-all", gives="rows:integer words:string data:dataset", run=RUN, timeoutSeconds=60)
+    step("first-of-all", gives="rows:integer words:string list:json data:dataset", run=RUN, timeoutSeconds=60)
     | {"inputs": [{"name": "raw-data", "uri": "pvc://elsewhere/raw"}, *({"name": name, "value": "$(HOME)"} for name in ("secret", "price"))]},
     step("train", "data=first-of-all.data", "rate=first-of-all.words", train=TRAIN, timeoutSeconds=90),
     step("recipe", "data=first-of-all.data", "epochs=first-of-all.rows", train={"recipe": {"name": "classifier"}}),
-    step("fan", gives="m:model x:json", foreach={"items": [7]})
+    step("fan", gives="m:model x:json", foreach={"from": "first-of-all.list"})
     | {"inputs": [{"name": "item", "item": True}, {"name": "data", "from": "first-of-all.data"}]},
     step("gather", "models=fan.m", "xs=fan.x"),
     step("judge", "model=train.model", "champion=recipe.model", evaluate={
@@ -51,15 +51,21 @@ STEPS = (
 )  # fmt: skip
 
 
-def made() -> list[Any]:
-    """All that was made, in order, without what the API server adds."""
-    world = World(inline(*STEPS)).settle().succeed("first-of-all", {"rows": 3, "words": "$5"})
+def lived() -> World:
+    """A run of them that has ended."""
+    world = World(inline(*STEPS)).settle().succeed("first-of-all", {"rows": 3, "words": "$5", "list": [7]})
     trained = world.active()["train"]
     world.succeed("train", look=False)
     trained["status"]["output"]["digest"] = "sha256:" + "e" * 64
     for name in ("recipe", "fan[0]", "judge", "gather", "last"):
         world.settle().succeed(name)
     assert world.verdict() == ("False", "GateInconclusive"), "the scorer of this world knows no groups"
+    return world
+
+
+def made() -> list[Any]:
+    """All that was made, in order, without what the API server adds."""
+    world = lived()
     plain = [{key: value for key, value in each.items() if key != "status"} for each in world.live.values()]
     for each in plain:
         each["metadata"] = {key: value for key, value in each["metadata"].items() if key != "uid"}
