@@ -185,3 +185,30 @@ def test_an_attempt_is_told_by_an_event_a_warning_unless_somebody_wished_its_end
 
     assert told("ExitCode") == "Warning ExitCode: attempt 3: so it is [attempt-3]"
     assert told("Suspended").startswith("Normal Suspended") and told("JobDeleted").startswith("Normal JobDeleted")
+
+
+def test_an_attempt_whose_pods_are_gone_counts_for_nobody() -> None:
+    variant = Variant("trainingjob/exit-1-retried").without("Pod").later(3600)
+    (attempt,) = (each for each in variant.plan().status.manifest()["attempts"] if each.get("endTime"))
+    assert (attempt["cause"], attempt["counted"]) == ("PodDeleted", False)
+    assert attempt["message"].startswith("its pods are gone (")
+
+
+def test_a_training_begins_when_its_first_attempt_did() -> None:
+    variant = Variant("trainingjob/running")
+    variant.status.pop("startTime", None)
+    began = variant.child("Job")["metadata"]["creationTimestamp"]
+    assert variant.plan().status.manifest()["startTime"] == began
+    variant.status["startTime"] = "2026-11-20T00:00:00Z"
+    assert variant.plan().status.manifest()["startTime"] == "2026-11-20T00:00:00Z"
+
+
+def test_an_ended_training_goes_after_its_time() -> None:
+    variant = Variant("trainingjob/finished-ttl-ahead")
+    variant.spec["ttlSecondsAfterFinished"] = 60
+    variant.status["completionTime"] = "2026-11-24T11:59:01Z"
+    assert variant.plan().requeue_after == 1 and not variant.plan().delete_self
+    assert variant.later(1).plan().delete_self and variant.plan().requeue_after is None
+    last = Variant("trainingjob/retry-limit-used-up")
+    last.spec["ttlSecondsAfterFinished"] = 60
+    assert last.plan().requeue_after == 60
