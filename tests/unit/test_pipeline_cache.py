@@ -136,3 +136,21 @@ def test_a_look_whose_message_is_late_is_waited_for_and_one_that_is_lost_means_t
         else:
             assert said(world.later(61))["prepare"] == "NotVerified" and list(world.active()) == ["prepare"]
         assert [each for each in world.made if "look" in each] == ["r-look-1-12345678"]
+
+
+def test_a_look_whose_words_are_lost_is_waited_for_a_minute() -> None:
+    world = again()
+    job = world.look_job()
+    assert job is not None
+    job["status"] = {"conditions": [world.condition("Complete")]}
+    assert world.settle().wait == 60 and world.verdict() == ("Unknown", "Verifying")
+    assert world.later(59).wait == 1 and not world.active()
+    assert list(world.later(1).active()) == ["prepare"] and said(world)["prepare"] == "NotVerified"
+
+
+def test_a_look_that_failed_verifies_nothing() -> None:
+    world = again()
+    job = world.look_job()
+    assert job is not None
+    job["status"] = {"conditions": [world.condition("Failed")]}
+    assert list(world.settle().active()) == ["prepare"] and said(world)["prepare"] == "NotVerified"

@@ -137,3 +137,12 @@ def test_with_allow_the_next_one_starts_beside_the_first_with_the_schedules_para
     assert made["spec"] == {"pipeline": "p", "parameters": [{"name": "x", "value": 3}]}
     assert made["metadata"]["labels"]["noria.dev/scheduled-at"] == "20261124T0130Z"
     assert variant.told("Ready") == "True Scheduled: 30 2 * * * (Europe/Berlin)"
+
+
+def test_of_runs_that_wait_the_oldest_is_admitted_whatever_its_name() -> None:
+    variant = case("limit-admits-the-oldest")
+    ages = {"second": "2026-11-24T11:02:00Z", "third": "2026-11-24T11:01:00Z"}
+    for each in variant.related("PipelineRun"):
+        each["metadata"]["creationTimestamp"] = ages.get(each["metadata"]["name"], "2026-11-24T11:00:00Z")
+    assert [each["name"] for each in status(variant)["admitted"]] == ["third"]
+    assert status(variant)["queuedRuns"] == ["second"]

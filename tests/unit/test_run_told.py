@@ -56,6 +56,14 @@ def test_a_run_begins_with_all_of_its_steps_pending() -> None:
     assert world.status["steps"] == [{"name": "a", "state": "Pending"}, {"name": "b", "state": "Pending"}]
 
 
+def test_steps_are_told_in_the_order_in_which_they_may_run() -> None:
+    world = World(inline(step("z", onExit=True), step("c", "x=b.x"), step("b", gives="x:integer"), step("a"))).settle()
+    assert list(world.states()) == ["b", "a", "c", "z"]
+    others = [step(name) for name in "hgfedcb"]
+    world = World(inline(step("a", after=list("bcdefgh")), *others)).settle()
+    assert list(world.states()) == [*"hgfedcb", "a"], "whatever the order in which a process holds the names"
+
+
 def test_outputs_of_the_pipeline_are_values_folders_and_lists_of_them() -> None:
     fan = step("b", foreach={"items": [1, 2]}, gives="d:dataset n:integer")
     outputs = [
