@@ -278,3 +278,9 @@ def test_no_attempt_follows_beyond_the_limit_or_after_a_fatal_exit_code(
 def test_of_a_long_message_the_end_is_kept() -> None:
     assert outcomes.shortened("x" * 512) == "x" * 512
     assert outcomes.shortened("a" + "x" * 512) == "... " + "x" * 508
+
+
+def test_the_next_attempt_begins_when_its_time_has_come_and_not_before() -> None:
+    world = World(inline(step("a", retry={"limit": 1, "backoffSeconds": 10}))).settle().fail("a")
+    assert world.wait == 10 and world.later(9).wait == 1 and not world.active()
+    assert record(world.later(1))["attempt"] == 2
