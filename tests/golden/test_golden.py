@@ -28,8 +28,7 @@ def load(path: Path) -> Any:
     return yaml.load(path.read_text(), yaml.CSafeLoader)
 
 
-def read_observed(path: Path) -> Observed:
-    document = load(path) or {}
+def read_observed(document: dict[str, Any]) -> Observed:
     related: dict[Ref | Selector, tuple[dict[str, Any], ...]] = {}
     for each in document.get("related", []):
         key = Ref(**each["ref"]) if "ref" in each else Selector(**each["selector"])
@@ -98,7 +97,7 @@ def shorten(plan: Plan, observed: Observed) -> Plan:
 def test_plan(case: Path, request: pytest.FixtureRequest) -> None:
     written = load(case / "resource.yaml")
     controller = BY_KIND[written["kind"]]
-    resource, observed = controller.resource.model_validate(written), read_observed(case / "observed.yaml")
+    resource, observed = controller.resource.model_validate(written), read_observed(load(case / "observed.yaml"))
     selectors = set(controller.needs(resource, observed.settings).selectors)
     assert selectors >= {key for key in observed.related if isinstance(key, Selector)}, (
         "observed.yaml answers what was not asked"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from lineages import D, endpoint, made_version, runs, told, training
+from runs import ended
+from test_made import lived
 
 HERE = Path(__file__).parent / "lineage"
 FIRST, SECOND, REGISTERED = runs()
@@ -34,6 +36,13 @@ USED_AGAIN = {
 @pytest.mark.parametrize("case", CASES)
 def test_tree(case: str, request: pytest.FixtureRequest) -> None:
     tree, expected = told("Endpoint", "digits", CASES[case]), HERE / f"{case}.txt"
+    if request.config.getoption("--rewrite"):
+        expected.write_text(tree)
+    assert tree == expected.read_text()
+
+
+def test_a_run_is_told_with_all_of_its_steps(request: pytest.FixtureRequest) -> None:
+    tree, expected = told("PipelineRun", "r", [ended(lived(), "r")]), HERE / "run.txt"
     if request.config.getoption("--rewrite"):
         expected.write_text(tree)
     assert tree == expected.read_text()

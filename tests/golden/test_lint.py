@@ -134,9 +134,70 @@ CASES: dict[str, tuple[list[Any], str]] = {
     "a file that is none": ([step("a", run={"image": "x", "code": {"../x": ""}})], "steps[a].run.code[../x]: it is no plain file name"),
     "a version that is not registered": ([T, step("b", "v=t.version")], "steps[b].inputs[v].from: version is no output of step t"),
     "a default of another type": ([A], "spec.parameters[x].default: it is of type string, not integer; correct the default"),
+    "names that stand twice": (
+        [A, step("b", "x=a.rows", "x=a.words", gives="y:integer y:json"), A],
+        "steps[b].inputs[x]: the name stands twice; choose another name for one of them",
+    ),
+    "an exit that sees the run": ([A, step("b", "x=a.rows", onExit=True, when="run > 1")], "correct it; it sees inputs.x and run"),
+    "two values in when": ([A, step("b", "x=a.rows", "y=a.words", when="inputs.z")], "correct it; it sees inputs.x, inputs.y"),
+    "a step that sees nothing": ([step("b", when="inputs.z")], "correct it; it sees no inputs"),
+    "a parameter of another type": (
+        [bound("x", parameter="p", type="json"), step("c") | {"inputs": [{"name": "x", "parameter": "p", "type": "integer"}]}],
+        "it is to be of type integer, and parameter p is of type string",
+    ),
+    "an item that cannot be": ([step("b", foreach={"items": [1, "a" * 2000]})], "steps[b].foreach.items[1]: it has 2002 bytes as JSON"),
+    "items of a parameter": ([step("b", foreach={"parameter": "p"})], "steps[b].foreach: its source is of type string; name one of type json"),
+    "items of no parameter": ([step("b", foreach={"parameter": "q"})], "steps[b].foreach.parameter: q is no parameter of the pipeline; there are: p"),
+    "folders as items": (
+        [step("a", foreach={"items": [1]}, gives="d:dataset"), step("b", foreach={"from": "a.d"})],
+        "steps[b].foreach: items are values, not folders; take all folders as one input of a step without foreach",
+    ),
+    "a list of values as a number": (
+        [step("a", foreach={"items": [1]}, gives="n:integer d:dataset"), step("b") | {"inputs": [{"name": "x", "from": "a.n", "type": "integer"}]}],
+        "it is to be of type integer, and a.n is of type list of integer",
+    ),
+    "a list of folders as a directory": (
+        [step("a", foreach={"items": [1]}, gives="n:integer d:dataset"), step("b") | {"inputs": [
+            {"name": "x", "from": "a.n", "type": "json"}, {"name": "y", "from": "a.d", "type": "directory"}]}],
+        "",
+    ),
+    "what is in a json is known later": ([A, bound("x", **{"from": "a.words", "type": "integer"})], ""),
+    "a json as a folder": ([A, bound("x", **{"from": "a.words", "type": "dataset"})], "it is to be of type dataset, and a.words is of type json"),
+    "a value of 1024 bytes": ([bound("x", value="a" * 1022)], ""),
+    "a value of 1025 bytes": ([bound("x", value="a" * 1023)], "it has 1025 bytes as JSON; at most 1024 are passed"),
+    "a number that does not fit": ([bound("x", value=2**63)], "steps[b].inputs[x].value: it does not fit 64 bits; correct it"),
+    "files of good names": ([step("a", run={"image": "x", "code": {"a_b-c.1.py": "", "x" * 40: ""}})], ""),
+    "a file of a long name": ([step("a", run={"image": "x", "code": {"x" * 41: ""}})], "it is no plain file name; use up to 40 letters"),
+    "a file of a strange name": ([step("a", run={"image": "x", "code": {"ä.py": ""}})], "steps[a].run.code[ä.py]: it is no plain file name"),
+    "too much code": ([step("a", run={"image": "x", "code": {"a": "x" * 65536, "b": "x"}})], "together the files have more than 65536 bytes; build an image"),
+    "just enough code": ([step("a", run={"image": "x", "code": {"a": "x" * 65535, "b": "x"}})], ""),
+    "a training that retries": ([step("t", train=TRAIN, retry={"limit": 1})], "steps[t].retry: "),
+    "a training's input twice": (
+        [A, step("t", "data=a.data", train=TRAIN | {"inputs": [{"name": "data", "uri": "pvc://c/x"}]})],
+        "steps[t].inputs[data]: train.inputs has one of this name; rename one",
+    ),
+    "a training's input in capitals": ([A, step("t", "dataSet=a.data", train=TRAIN)], "the name of a training's input has lower-case letters; rename it"),
+    "registering a directory": ([step("a", gives="d:directory"), step("r", "model=a.d", register={"model": "m"})], ""),
+    "deploying a number": ([A, step("d", "version=a.rows", deploy={"endpoint": "e"})], "steps[d].inputs[version]: it is of type integer; bind the name"),
+    "deploying nothing": ([step("d", deploy={"endpoint": "e"})], "steps[d].inputs: deploy takes the input version; bind it to the output version"),
+    "what an evaluation gives": (
+        [T, step("e", "model=t.model", evaluate=EVALUATE),
+         *(step(name, f"x=e.{name}", when="inputs.x == 3") for name in ("passed", "changed", "metrics", "champion"))],
+        "found no matching overload",
+    ),
+    "what a deployment and an approval give": (
+        [step("d", deploy={"endpoint": "e"}) | {"inputs": [{"name": "version", "value": "m-1"}]}, step("k", approve={}),
+         step("b", "v=d.version", "o=d.outcome", "by=k.by", when="inputs.v + inputs.o + inputs.by == 3")],
+        "found no matching overload",
+    ),
     "no such field": ([step("a", retries=3)], "spec.steps[a].retries: there is no such field"),
 }  # fmt: skip
+P = [{"name": "p", "type": "string", "default": "a"}]
 BESIDE_STEPS: dict[str, dict[str, Any]] = {
+    "names that stand twice": {"parameters": P * 2, "outputs": [{"name": "o", "from": "a.rows"}] * 2},
+    "a parameter of another type": {"parameters": P},
+    "items of a parameter": {"parameters": P},
+    "items of no parameter": {"parameters": P},
     "an output of nothing": {"outputs": [{"name": "x", "from": "a.y"}]},
     "a default of another type": {"parameters": [{"name": "x", "type": "integer", "default": "a"}]},
 }

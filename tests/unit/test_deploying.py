@@ -63,6 +63,11 @@ def test_the_wish_is_recorded_before_anything_is_looked_at_and_nothing_is_made()
     assert world.verdict() == ("Unknown", "Asked") and not world.live and world.settle().step("d")["state"] == "Running"
 
 
+AGAIN = (
+    "kubectl annotate mep e noria.dev/retry=m-2 noria.dev/by=$USER, and start the run again, to let it try once more"
+)
+BEFORE = "m-2 did not earn the traffic before (status.history says why)"
+PINNED = "Endpoint e is pinned to m-1 by model.version; set model.track: Deployed instead"
 CASES: dict[str, tuple[Manifest, str, str | None, str]] = {
     "it serves": (endpoint(**serves(2)), "Succeeded", None, ""),
     "it was promoted": (endpoint(**serves(2), **over(2, "Promoted", "Promoted")), "Succeeded", None, ""),
@@ -84,30 +89,30 @@ CASES: dict[str, tuple[Manifest, str, str | None, str]] = {
         endpoint(**serves(1), rejected=[service(2)], **over(2, "RolledBack", "GateFailed")),
         "Failed",
         "RolledBack",
-        "so it was; kubectl annotate mep e noria.dev/retry=m-2",
+        f"Endpoint e: so it was; {AGAIN}",
     ),
     "it was rejected": (
         endpoint(**serves(1), rejected=[service(2)], **over(2, "Rejected", "GateFailed")),
         "Failed",
         "Rejected",
-        "so it was",
+        f"Endpoint e: so it was; {AGAIN}",
     ),
-    "it failed": (endpoint(**serves(1), rejected=[service(2)], **over(2, "Failed", "NotReady")), "Failed", "NotReady", "so it was"),
-    "it was rejected before": (endpoint(**serves(1), rejected=[service(2)]), "Failed", "Rejected", "noria.dev/retry=m-2"),
+    "it failed": (endpoint(**serves(1), rejected=[service(2)], **over(2, "Failed", "NotReady")), "Failed", "NotReady", f"Endpoint e: so it was; {AGAIN}"),
+    "it was rejected before": (endpoint(**serves(1), rejected=[service(2)]), "Failed", "Rejected", f"Endpoint e: {BEFORE}; {AGAIN}"),
     "it failed for want of a node and is tried again": (
         endpoint(**serves(1), **over(2, "RolledBack", "Unschedulable")),
         "Running",
         "Unschedulable",
-        "so it was; it is tried again",
+        "Endpoint e: so it was; it is tried again",
     ),
-    "the endpoint is pinned": (endpoint("1", **serves(1)), "Failed", "Pinned", "set model.track: Deployed"),
+    "the endpoint is pinned": (endpoint("1", **serves(1)), "Failed", "Pinned", PINNED),
     "the endpoint is pinned to it": (endpoint("2", **serves(1)), "Running", "Asked", ""),
     "the endpoint wants the newest, which it is": (endpoint("Latest", **serves(1)), "Running", "Asked", ""),
     "the endpoint said that nothing was deployed, before it was asked": (
         endpoint(conditions=[said("UpToDate", "NothingDeployed"), said("Ready", "NothingDeployed")]),
         "Running",
         "Asked",
-        "about to begin",
+        "",
     ),
     "the endpoint can serve nothing": (
         endpoint(conditions=[said("Ready", "KServeMissing")]),
@@ -133,7 +138,9 @@ def test_what_the_endpoint_says_is_what_becomes_of_the_step(case: str) -> None:
     found, state, cause, message = CASES[case]
     world = waiting(version(1), version(2), found).settle()
     told = world.step("d")
-    assert (told["state"], told.get("cause")) == (state, cause) and message in told.get("message", "")
+    assert (told["state"], told.get("cause")) == (state, cause)
+    soon = "Endpoint e is about to begin" if state == "Running" else None
+    assert told.get("message") == (message or soon)
     if state == "Succeeded":
         outcome = "Promoted" if "history" in found["status"] else "AlreadyServed"
         assert told["outputs"] == [{"name": "version", "value": "m-2"}, {"name": "outcome", "value": outcome}]
@@ -146,29 +153,46 @@ def test_what_the_endpoint_says_is_what_becomes_of_the_step(case: str) -> None:
 
 def test_an_endpoint_that_wants_a_newer_version_says_so() -> None:
     world = waiting(version(2), version(3), endpoint("Latest", **serves(1))).settle()
-    assert world.verdict() == ("False", "Superseded") and "wants m-3" in world.step("d")["message"]
+    assert world.verdict() == ("False", "Superseded")
+    text = "Endpoint e wants m-3 (model.track: Latest); set model.track: Deployed to choose"
+    assert world.step("d")["message"] == text
 
 
 def test_an_endpoint_of_another_model_and_one_that_cannot_load_it_say_so() -> None:
     other = endpoint()
     other["spec"]["model"]["name"] = "digits"
-    assert waiting(version(2), other).settle().verdict() == ("False", "OtherModel")
-    assert waiting(version(2, format="custom"), endpoint()).settle().verdict() == ("False", "FormatUnknown")
+    told = waiting(version(2), other).settle().step("d")
+    text = "Endpoint e serves model digits; m-2 is no version of it"
+    assert (told["state"], told["cause"], told["message"]) == ("Failed", "OtherModel", text)
+    told = waiting(version(2, format="custom"), endpoint()).settle().step("d")
+    text = "Endpoint e: m-2 has format custom, which Noria's server cannot load; name a runtime in predictor.runtime"
+    assert (told["state"], told["cause"], told["message"]) == ("Failed", "FormatUnknown", text)
+
+
+def test_an_endpoint_whose_newest_version_is_gone_serves_no_older_one() -> None:
+    told = waiting(version(1), version(2), endpoint("Latest", **serves(3))).settle().step("d")
+    text = "m-3 was deleted and only older versions are left: 1, 2; name one in model.version to go back to it"
+    assert (told["cause"], told["message"]) == ("OnlyOlderVersions", f"Endpoint e: {text}")
 
 
 def test_an_endpoint_that_is_missing_is_waited_for_until_the_time_is_over() -> None:
     world = waiting(version(2), seconds=100).settle()
     assert world.verdict() == ("Unknown", "EndpointNotFound") and world.wait == 100
-    assert "create it" in world.status["conditions"][0]["message"]
+    text = "there is no Endpoint e in this namespace; create it, and the step goes on"
+    assert world.status["conditions"][0]["message"] == f"step d: {text}"
     world.others.append(endpoint(**serves(1)))
     assert world.settle().verdict() == ("Unknown", "Asked")
-    assert world.later(101).verdict() == ("False", "DeadlineExceeded")
+    assert world.later(99).wait == 1 and world.later(1).verdict() == ("False", "DeadlineExceeded")
+    told = world.step("d")
+    assert told["message"] == "m-2 was not served within timeoutSeconds (100): Endpoint e is about to begin"
+    assert told["endTime"] == "2026-11-24T12:01:40Z"
 
 
 def test_a_version_whose_record_is_not_there_is_waited_for_a_minute() -> None:
     world = waiting(endpoint(**serves(1))).settle()
     assert world.step("d")["cause"] == "ModelVersionNotFound" and world.wait == 60
-    assert world.later(60).verdict() == ("False", "ModelVersionNotFound")
+    assert world.later(59).wait == 1 and world.later(1).verdict() == ("False", "ModelVersionNotFound")
+    assert world.step("d")["message"] == "there is no ModelVersion m-2 in this namespace"
 
 
 def another(version: str, began: str, name: str = "other") -> Manifest:
@@ -218,7 +242,8 @@ def test_a_run_that_is_being_deleted_wishes_nothing_any_more_however_long_that_t
 def test_what_serves_is_not_called_deployed_before_an_older_wish_for_another_version_has_ended() -> None:
     """Else the step would be done, its wish gone, and the older one would move the Endpoint away from what it had asked for later."""
     world = waiting(version(2), version(3), endpoint(**serves(2)), another("m-3", EARLIER)).settle()
-    assert world.verdict() == ("Unknown", "Asked") and "step d of PipelineRun other" in world.step("d")["message"]
+    text = "Endpoint e serves it; step d of PipelineRun other asks for m-3, and ends when it sees this wish"
+    assert world.verdict() == ("Unknown", "Asked") and world.step("d")["message"] == text
     del world.others[-1]
     assert world.settle().verdict() == ("True", "Completed")
 

@@ -8,6 +8,7 @@ from runs import World, inline, step
 
 from noria.api import Endpoint, Pipeline
 from noria.plan.contract import Ref
+from noria.plan.lineage.tree import Node, text
 from noria.plan.named import named
 
 
@@ -146,3 +147,32 @@ def test_the_record_of_a_registered_version_is_bounded() -> None:
     assert [each["name"] for each in spec["lineage"]["inputs"]] == [f"data/{n}" for n in range(64)]
     assert re.fullmatch("sha256:[0-9a-f]{64}", spec["parameters"]["told"]), "what is long is known by its digest"
     assert world.verdict() == ("True", "Completed")
+
+
+def test_a_version_whose_training_is_gone_tells_what_it_holds_of_it() -> None:
+    made = made_version()
+    made["spec"]["lineage"] |= {"baseModel": "hf://team/base", "seed": 0}
+    assert (
+        told("ModelVersion", "digits-13", [made])
+        == """\
+ModelVersion digits-13 (format torch-export, accuracy 0.97)
+├── files pvc://noria-artifacts/jobs/digits-6f0c1d2e/attempt-1 sha256:bbbbbb
+└── made by TrainingJob digits-retrain-2 (attempt 1): gone
+    ├── image noria.dev/trainer:1 noria.dev/trainer@sha256:aaaaaa
+    ├── code sha256:91607a
+    ├── parameters (epochs 5)
+    ├── base model hf://team/base
+    ├── seed 0
+    └── input train pvc://noria-artifacts/data/digits sha256:dddddd
+"""
+    )
+
+
+def test_of_a_long_value_the_line_shows_the_beginning_and_the_json_all() -> None:
+    def line(value: object) -> str:
+        return text(Node(name="x", facts={"value": value})).strip()
+
+    assert line("a" * 60) == f"x (value {'a' * 60})" and line("a" * 61) == f"x (value {'a' * 57}...)"
+    assert line(["é", 1]) == 'x (value ["é", 1])' and line("two\n lines") == "x (value two lines)"
+    whole = Node(name="x", facts={"value": "a" * 61}, origins=[Node(role="input")]).manifest()
+    assert whole == {"name": "x", "facts": {"value": "a" * 61}, "origins": [{"role": "input"}]}

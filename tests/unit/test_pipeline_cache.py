@@ -136,3 +136,67 @@ def test_a_look_whose_message_is_late_is_waited_for_and_one_that_is_lost_means_t
         else:
             assert said(world.later(61))["prepare"] == "NotVerified" and list(world.active()) == ["prepare"]
         assert [each for each in world.made if "look" in each] == ["r-look-1-12345678"]
+
+
+def test_a_look_whose_words_are_lost_is_waited_for_a_minute() -> None:
+    world = again()
+    job = world.look_job()
+    assert job is not None
+    job["status"] = {"conditions": [world.condition("Complete")]}
+    assert world.settle().wait == 60 and world.verdict() == ("Unknown", "Verifying")
+    assert world.later(59).wait == 1 and not world.active()
+    assert list(world.later(1).active()) == ["prepare"] and said(world)["prepare"] == "NotVerified"
+
+
+def test_a_look_that_failed_verifies_nothing() -> None:
+    world = again()
+    job = world.look_job()
+    assert job is not None
+    job["status"] = {"conditions": [world.condition("Failed")]}
+    assert list(world.settle().active()) == ["prepare"] and said(world)["prepare"] == "NotVerified"
+
+
+SAME: list[dict[str, Any]] = [
+    {"resources": {"cpu": "9", "memory": "9Gi"}},
+    {"placement": {"nodeSelector": {"a": "b"}}},
+    {"imagePullSecrets": ["s"]},
+]
+OTHERS: list[dict[str, Any]] = [
+    {"args": ["x"]},
+    {"command": ["x"]},
+    {"env": [{"name": "A", "value": "b"}]},
+    {"code": {"a.py": ""}},
+    {"image": "another"},
+    {"gpus": 1},
+]
+
+
+def test_where_a_step_runs_makes_no_difference_and_what_runs_does() -> None:
+    for change in SAME:
+        world = again(STEPS[0] | {"run": {"image": "i"} | change}, *STEPS[1:])
+        assert world.verdict() == ("Unknown", "Verifying") and not world.active(), change
+    for change in OTHERS:
+        world = again(STEPS[0] | {"run": {"image": "i"} | change}, *STEPS[1:])
+        assert said(world)["prepare"] == "StepChanged" and list(world.active()) == ["prepare"], change
+
+
+def test_what_is_too_old_is_not_taken() -> None:
+    first = through(World({"pipeline": "p"}, [pipeline(*STEPS)]))
+    for seconds, reason in ((60, None), (61, "Expired")):
+        aged = STEPS[0] | {"cache": {"maxAgeSeconds": 60}}
+        world = World({"pipeline": "p"}, [pipeline(aged, *STEPS[1:]), ended(first, "earlier")]).later(seconds)
+        assert world.step("prepare").get("cache", {}).get("reason") == reason
+
+
+def test_ten_earlier_runs_of_the_pipeline_are_looked_in_the_newest_first() -> None:
+    first = through(World({"pipeline": "p"}, [pipeline(*STEPS)]))
+    others = []
+    for number in range(12):
+        other = ended(first, f"r-{number:02}")
+        others.append(other | {"status": other["status"] | {"completionTime": f"2026-11-24T11:{number:02}:00Z"}})
+    others[11]["status"]["pipeline"] = "q"
+    del others[10]["status"]["completionTime"]
+    world = World({"pipeline": "p"}, [pipeline(*STEPS), *others]).settle()
+    assert world.status["sources"] == [f"r-{number:02}" for number in range(9, -1, -1)]
+    inner = World({"inline": {"steps": STEPS}}, others).settle()
+    assert "sources" not in inner.status

@@ -1,10 +1,15 @@
-"""For how long a stage of a rollout is watched: its own hold, and no less than any gate looks back."""
+"""Where requests go in each stage of a rollout, and for how long it is watched: its own hold, and no less than any gate looks back."""
 
 import pytest
+from runs import SETTINGS
 
 from noria.api import Endpoint
 from noria.api.cycle import Cycle
-from noria.plan.wheel.traffic import hold, stage_name
+from noria.api.endpoint import Served
+from noria.plan.contract import Observed
+from noria.plan.manifests import moment
+from noria.plan.wheel.traffic import hold, route, stage_name
+from noria.plan.wheel.view import Refusal, Turn, View
 
 STEPS = [{"weight": 10, "holdSeconds": 60}, {"weight": 50, "holdSeconds": 600}]
 
@@ -51,3 +56,36 @@ def test_a_step_is_named_by_its_weight_also_when_the_spec_has_fewer_by_now() -> 
     names = [stage_name(endpoint(), "Canary", number) for number in range(4)]
     assert names == ["Canary-10", "Canary-50", "Canary-50", "Canary-50"]
     assert stage_name(endpoint(), "Mirroring", None) == "Mirroring"
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "shares", "mirrored"),
+    [
+        ("Starting", None, {"m-1": 1}, None),
+        ("Mirroring", None, {"m-1": 1}, 20),
+        ("Canary", 0, {"m-1": 90, "m-2": 10}, None),
+        ("Canary", 1, {"m-1": 50, "m-2": 50}, None),
+        ("Canary", 9, {"m-1": 50, "m-2": 50}, None),
+        ("Approval", None, {"m-1": 50, "m-2": 50}, None),
+        ("Moving", None, {"m-2": 1}, None),
+        ("RollingBack", None, {"m-1": 1}, None),
+    ],
+)
+def test_requests_go_where_the_stage_says(
+    stage: str, step: int | None, shares: dict[str, int], mirrored: int | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"gateway_name": "g"})
+    observed = Observed(settings=settings, now=moment("2026-11-24T12:00:00Z"))
+    view = View(endpoint(), observed, (), Refusal("X", ""), [], frozenset())
+    places = [Served(version=name, inference_service=name, since="2026-11-24T12:00:00Z") for name in ("m-1", "m-2")]
+    wished = route(view, Turn(places[0], places[1], (), cycle(stage, step), 1, (), ()))
+    assert wished
+    (rule,) = wished["spec"]["rules"]
+    assert {each["name"].removesuffix("-predictor"): each["weight"] for each in rule["backendRefs"]} == shares
+    copies = [each["requestMirror"] for each in rule.get("filters", [])]
+    assert [(each["backendRef"]["name"], each["percent"]) for each in copies] == (
+        [("m-2-predictor", mirrored)] if mirrored else []
+    )
+    alone = route(view, Turn(places[0], None, (), None, 1, (), ()))
+    assert alone and [each["name"] for each in alone["spec"]["rules"][0]["backendRefs"]] == ["m-1-predictor"]
+    assert route(view, Turn(None, None, (), None, 0, (), ())) is None

@@ -26,9 +26,12 @@ def before(steps: Iterable[Step]) -> dict[str, set[str]]:
 
 
 def ordered(steps: Sequence[Step]) -> list[Step]:
-    """The steps, each behind those that it needs; CycleError if there is a cycle."""
+    """The steps, each behind those that it needs, else as they are written; CycleError if there is a cycle."""
     named = {each.name: each for each in steps}
-    return [named[name] for name in TopologicalSorter(before(steps)).static_order() if name in named]
+    sorter = TopologicalSorter[str](dict.fromkeys(named, ()))  # the order of a set is another one in each process
+    for name, needed in before(steps).items():
+        sorter.add(name, *needed)
+    return [named[name] for name in sorter.static_order() if name in named]
 
 
 def cycle(steps: Sequence[Step]) -> list[str] | None:

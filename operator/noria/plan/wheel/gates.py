@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from math import isclose
 
 from noria.api.cycle import GateResult
 from noria.api.rollout import OnlineGate
@@ -56,7 +57,8 @@ def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateRes
         worse = gate.tolerance * abs(champion.value)
         bounds.append(champion.value - worse if below else champion.value + worse)
     bound = max(bounds) if below else min(bounds)
-    fine = challenger.value >= bound if below else challenger.value <= bound
+    better = challenger.value > bound if below else challenger.value < bound
+    fine = better or isclose(challenger.value, bound)  # 0.8 less a quarter of it is a little above 0.6
     text = f"{challenger.value:.4g}, {'at least' if below else 'at most'} {bound:.4g} is allowed"
     return GateResult(name=gate.name, result="Pass" if fine else "Fail", message=text, **values)
 

@@ -1,0 +1,39 @@
+"""A user's queries as they are asked, confined to namespace a, and why others are not asked, word by word in confined.txt."""
+
+from pathlib import Path
+
+import pytest
+from queries import ACCEPTED, REFUSED
+
+from noria.plan.wheel.confinement import confined
+from noria.plan.wheel.promql import InvalidQuery
+
+TOLD = Path(__file__).parent / "confined.txt"
+
+
+def told(query: str) -> str:
+    try:
+        return "asks    " + confined(query, "a")
+    except InvalidQuery as refusal:
+        return f"refused: {refusal}"
+
+
+def test_what_becomes_of_a_query_is_told_word_by_word(request: pytest.FixtureRequest) -> None:
+    text = "".join(f"{each[:60]!r}\n    {told(each)}\n" for each in (*ACCEPTED, *REFUSED))
+    if request.config.getoption("--rewrite"):
+        TOLD.write_text(text)
+    assert text == TOLD.read_text()
+
+
+@pytest.mark.parametrize(
+    ("most", "one_more"),
+    [
+        ("a" * 4096, "a" * 4097),
+        ("a" + " or a" * 200, "a" + " or a" * 201),
+        ("(" * 50 + "a" + ")" * 50, "(" * 51 + "a" + ")" * 51),
+        ("a{b=~'c'}" + "+a{b!~'c'}" * 15, "a{b=~'c'}" + "+a{b!~'c'}" * 16),
+    ],
+    ids=["characters", "operators", "brackets", "regular expressions"],
+)
+def test_what_is_as_costly_as_allowed_is_asked(most: str, one_more: str) -> None:
+    assert told(most).startswith("asks") and told(one_more).startswith("refused: the query has ")
