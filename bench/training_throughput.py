@@ -19,7 +19,7 @@ from local import ROOT, Place, apply, kubectl, until
 
 PLACE = Place("bench-throughput", "throughput")
 SCRIPT = Path(__file__).with_name("training_script.py")
-STEPS, LIMIT_SECONDS, RESAMPLES = 2200, 240, 10_000
+STEPS, LIMIT_SECONDS, RESAMPLES = 3000, 240, 10_000
 ORDER = ("noria", "bare", "bare", "noria")
 OF_NORIA = ("config", "run", "artifacts")
 """Volumes by which a pod is told, tells and publishes."""
