@@ -19,7 +19,7 @@ from local import ROOT, Place, apply, kubectl, until
 
 PLACE = Place("bench-throughput", "throughput")
 SCRIPT = Path(__file__).with_name("training_script.py")
-STEPS, LIMIT_SECONDS, RESAMPLES = 2200, 240, 10_000
+STEPS, LIMIT_SECONDS, RESAMPLES = 3000, 240, 10_000
 ORDER = ("noria", "bare", "bare", "noria")
 OF_NORIA = ("config", "run", "artifacts")
 """Volumes by which a pod is told, tells and publishes."""
@@ -68,15 +68,23 @@ def ended(kind: str, name: str, condition: str, job: str) -> Told:
     return dict(json.loads(next(line for line in reversed(log.splitlines()) if line.startswith("{"))))
 
 
+def turns(number: int) -> list[tuple[str, Told]]:
+    """A round: each arm that had its turn, and what its training told."""
+    found = []
+    for turn, arm in enumerate(ORDER):
+        name = f"{arm}-{number}-{turn}"
+        one = noria(name) if arm == "noria" else bare(name, f"noria-{number}-0")
+        print(f"round {number}, {arm}: {json.dumps(one)}", flush=True)
+        found.append((arm, one))
+    return found
+
+
 def measure(rounds: int) -> dict[str, list[Told]]:
     """What each training told, by arm and in order."""
     found: dict[str, list[Told]] = {"noria": [], "bare": []}
     for number in range(1, rounds + 1):
-        for turn, arm in enumerate(ORDER):
-            name = f"{arm}-{number}-{turn}"
-            one = noria(name) if arm == "noria" else bare(name, f"noria-{number}-0")
+        for arm, one in turns(number):
             found[arm].append(one)
-            print(f"round {number} of {rounds}, {arm}: {json.dumps(one)}", flush=True)
     return found
 
 
