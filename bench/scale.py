@@ -1,6 +1,6 @@
 """Many objects on one operator: requests and memory at rest, a restart, a standby that takes over, and a tenant who floods.
 
-`python bench/scale.py` (about 12 minutes; builds kwok the first time): one control plane whose nodes and pods kwok plays, and on it one
+`python bench/scale.py` (half an hour; builds kwok the first time): one control plane whose nodes and pods kwok plays, and on it one
 figure after the other. Ends with 1 if something is made twice, or does not come to its end.
 """
 
@@ -30,7 +30,7 @@ CALM = "calm"
 """The namespace of another tenant."""
 FOREIGN, TRAINED, SUSPENDED, FLOOD, IN_FLIGHT = 10_000, 1_000, 9_000, 5_000, 100
 CALM_JOBS, CALM_RATE = 60, 2
-REST_SECONDS, QUIET_SECONDS, LIMIT_SECONDS = 120, 5, 900
+REST_SECONDS, QUIET_SECONDS, LIMIT_SECONDS = 600, 5, 900
 AUDIT = plane.AUDIT | {
     "rules": [
         {"level": "Metadata", "users": ["engine"]},
