@@ -17,6 +17,11 @@ def at(event: Event) -> float:
     return datetime.fromisoformat(event["stageTimestamp"]).timestamp()
 
 
+def asked(event: Event) -> float:
+    """When it was received, by the same clock."""
+    return datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+
+
 def _granted(event: Event) -> bool:
     return event["stage"] == "ResponseComplete" and event["responseStatus"]["code"] < 300
 

@@ -15,7 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import figures
@@ -131,23 +131,44 @@ async def ended(session: aiohttp.ClientSession, namespace: str, names: set[str])
         names = names - {each["metadata"]["name"] for each in items if (each.get("status") or {}).get("completionTime")}
 
 
-async def waits(place: Plane, session: aiohttp.ClientSession, prefix: str) -> list[float]:
-    """Seconds from each create of a TrainingJob to its Job, one every half second, of a tenant who makes few."""
+class Wait(NamedTuple):
+    """Seconds of one TrainingJob, by the API server's clock."""
+
+    create: float
+    """What its own create took: nothing of Noria's is in it."""
+    request: float
+    """From the answer to that until the request to create its Job came."""
+    job: float
+    """What that request took."""
+
+
+async def waits(place: Plane, session: aiohttp.ClientSession, prefix: str) -> list[Wait]:
+    """Of a tenant who makes few, one every half second."""
     known, names = len(place.audit()), {f"{prefix}{number}" for number in range(CALM_JOBS)}
     await submit(session, trainings(CALM), (training(name, CALM) for name in sorted(names)), CALM_RATE)
     await ended(session, CALM, names)
     made = {
-        (each["objectRef"]["resource"], each["objectRef"]["name"].partition("-")[0]): figures.at(each)
+        (each["objectRef"]["resource"], each["objectRef"]["name"].partition("-")[0]): (
+            figures.asked(each),
+            figures.at(each),
+        )
         for each in place.audit()[known:]
         if each["verb"] == "create" and each["responseStatus"]["code"] == 201 and "name" in each["objectRef"]
     }
-    return [made["jobs", name] - made["trainingjobs", name] for name in names]
+    whole = [(*made["trainingjobs", name], *made["jobs", name]) for name in names]
+    return [Wait(answered - begun, asked - answered, given - asked) for begun, answered, asked, given in whole]
 
 
 def told(seconds: list[float]) -> str:
     return (
         f"{figures.at_share(seconds, 0.5) * 1000:.0f} ms (p50), {figures.at_share(seconds, 0.99) * 1000:.0f} ms (p99)"
     )
+
+
+def whole(seen: list[Wait]) -> str:
+    """create -> Job created, and of what it is made."""
+    parts = (f"{name} {told([getattr(each, name) for each in seen])}" for name in Wait._fields)
+    return f"{told([each.request + each.job for each in seen])}; {', '.join(parts)}"
 
 
 async def phases(place: Plane) -> dict[str, str]:
@@ -169,7 +190,7 @@ async def phases(place: Plane) -> dict[str, str]:
         )
         say(f"memory more with {FOREIGN:,} foreign pods", f"{operator.process.held() - start:.1f} MiB")
         calm = await waits(place, session, "calm")
-        say("create -> Job created, nothing else under way", told(calm))
+        say("create -> Job created, nothing else under way", whole(calm))
 
         before, names = operator.process.held(), {f"trained{number}" for number in range(TRAINED)}
         await submit(session, trainings(NAMESPACE), (training(name) for name in names), 0)
@@ -197,7 +218,7 @@ async def phases(place: Plane) -> dict[str, str]:
         )
         await asyncio.sleep(QUIET_SECONDS)
         flooded = await waits(place, session, "among")
-        say(f"the same while another tenant floods {FLOOD:,}", told(flooded))
+        say(f"the same while another tenant floods {FLOOD:,}", whole(flooded))
         await flooding
     return found
 

@@ -1,14 +1,13 @@
 """One order of many in which things may happen: watches lag, looks overlap, processes die between writes, successors overlap with them."""
 
 import asyncio
-import copy
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
-from inmemory import CALM_LOOKS, Case, Server, watched
+from inmemory import CALM_LOOKS, Case, Server, copied, watched
 
 from noria.plan.contract import Manifest, Ref
 from noria.runtime.cluster import Cluster
@@ -80,7 +79,7 @@ class Process:
         self.error: BaseException | None = None
         self._known: dict[Ref, Manifest] = {}
         for ref, manifest in server.objects.items():
-            self._hear(News(ref, copy.deepcopy(manifest), 0))
+            self._hear(News(ref, copied(manifest), 0))
 
     def _changed(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
         for key in self.reconciler.concerned(ref, old, new):
@@ -95,7 +94,7 @@ class Process:
     def _hear(self, news: News) -> None:
         if news.manifest and watched(news.manifest):
             self._known[news.ref] = news.manifest
-            self.store.put(copy.deepcopy(news.manifest))
+            self.store.put(copied(news.manifest))
         elif gone := self._known.pop(news.ref, None):
             self.store.remove(gone | {"metadata": gone["metadata"] | {"resourceVersion": str(news.revision)}})
 
@@ -214,7 +213,7 @@ class Schedule:
     def _listen(self, ref: Ref) -> None:
         manifest = self.server.objects.get(ref)
         for each in self.processes:
-            each.news[ref.kind].append(News(ref, copy.deepcopy(manifest), self.server._revision))
+            each.news[ref.kind].append(News(ref, copied(manifest), self.server._revision))
 
     def _busy(self) -> bool:
         return any(each.news or each.looks or len(each.queue) for each in self.processes)

@@ -1,13 +1,12 @@
 """Beginnings, and worlds that go on by themselves: kubelets, the Job controller, KServe and the gateway, as far as a story needs them."""
 
-import copy
 import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
-from inmemory import Case
+from inmemory import Case, copied
 
 from noria.plan.contract import KINDS, Settings
 from noria.plan.controllers import CONTROLLERS
@@ -24,9 +23,9 @@ def golden(folder: Path) -> Any:
     """The beginning that a golden case describes."""
     resource = yaml.safe_load((folder / "resource.yaml").read_text())
     observed = yaml.safe_load((folder / "observed.yaml").read_text())
-    children = copy.deepcopy(observed.get("children", []))
+    children = copied(observed.get("children", []))
     controller = OWNS[resource["kind"]]
-    related = copy.deepcopy([each for need in observed.get("related", []) for each in need["objects"]])
+    related = copied([each for need in observed.get("related", []) for each in need["objects"]])
     uid = resource["metadata"]["uid"]
     made = (each for each in related if (each["metadata"].get("labels") or {}).get(OWNER_UID) == uid)
     for child in (*children, *made):
@@ -47,7 +46,7 @@ def golden(folder: Path) -> Any:
 def route(server: Any) -> None:
     """The gateway: a route that it accepted once it accepts again after a change."""
     for live in [each for ref, each in server.objects.items() if ref.kind == "HTTPRoute" and "status" in each]:
-        accepted = copy.deepcopy(live)
+        accepted = copied(live)
         for each in (told for parent in accepted["status"]["parents"] for told in parent["conditions"]):
             each["observedGeneration"] = live["metadata"]["generation"]
         server.seed(accepted)
