@@ -142,11 +142,12 @@ class Wait(NamedTuple):
     """What that request took."""
 
 
-async def waits(place: Plane, session: aiohttp.ClientSession, prefix: str) -> list[Wait]:
-    """Of a tenant who makes few, one every half second."""
+async def waits(place: Plane, prefix: str) -> list[Wait]:
+    """Of a tenant who makes few, one every half second, by connections of its own: none waits behind another tenant's requests."""
     known, names = len(place.audit()), {f"{prefix}{number}" for number in range(CALM_JOBS)}
-    await submit(session, trainings(CALM), (training(name, CALM) for name in sorted(names)), CALM_RATE)
-    await ended(session, CALM, names)
+    async with place.session("bench") as session:
+        await submit(session, trainings(CALM), (training(name, CALM) for name in sorted(names)), CALM_RATE)
+        await ended(session, CALM, names)
     made = {
         (each["objectRef"]["resource"], each["objectRef"]["name"].partition("-")[0]): (
             figures.asked(each),
@@ -182,14 +183,14 @@ async def phases(place: Plane) -> dict[str, str]:
     operator = Operator(place)
     await asyncio.to_thread(until, operator.leads, "the operator leads", 60)
     async with place.session("bench") as session:
-        await waits(place, session, "warm")
+        await waits(place, "warm")
         start = operator.process.held()
         say("memory at rest", f"{start:.0f} MiB")
         await submit(
             session, f"api/v1/namespaces/{NAMESPACE}/pods", (foreign(f"foreign{n}") for n in range(FOREIGN)), 0
         )
         say(f"memory more with {FOREIGN:,} foreign pods", f"{operator.process.held() - start:.1f} MiB")
-        calm = await waits(place, session, "calm")
+        calm = await waits(place, "calm")
         say("create -> Job created, nothing else under way", whole(calm))
 
         before, names = operator.process.held(), {f"trained{number}" for number in range(TRAINED)}
@@ -217,7 +218,7 @@ async def phases(place: Plane) -> dict[str, str]:
             submit(session, trainings(NAMESPACE), (training(f"flood{number}") for number in range(FLOOD)), 0)
         )
         await asyncio.sleep(QUIET_SECONDS)
-        flooded = await waits(place, session, "among")
+        flooded = await waits(place, "among")
         say(f"the same while another tenant floods {FLOOD:,}", whole(flooded))
         await flooding
     return found
