@@ -86,8 +86,7 @@ def _run(config: Path, port: int, alerts_token: Path | None) -> int:
     except (OSError, yaml.YAMLError, ValidationError) as error:
         print(f"noria: settings in {config}: {error}", file=sys.stderr)
         return 2
-    asyncio.run(process.run(settings, port, alerts_token))
-    return 0
+    return asyncio.run(process.run(settings, port, alerts_token))
 
 
 def _lint(files: list[TextIO]) -> int:

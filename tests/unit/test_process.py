@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from noria.plan.contract import Look, Needs, Query, Ref, Settings, Steady
+from noria.runtime import watches
 from noria.runtime.errors import Conflict, Failed, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator, _end
 
@@ -160,3 +162,11 @@ def test_the_process_loads_no_synchronous_client_and_no_torch() -> None:
     assert "kubernetes.aio" in loaded
     assert not [each for each in loaded if each.startswith("kubernetes.") and not each.startswith("kubernetes.aio")]
     assert not {"torch", "transformers", "kserve", "numpy"} & set(loaded)
+
+
+def test_kopf_never_gives_up_an_api_server_that_is_away() -> None:
+    """When its tries are used up it raises, and ends the process."""
+    waits: Any = watches._settings().networking.error_backoffs
+    for _ in range(2):  # each request begins with them anew
+        assert 600 < sum(itertools.islice(waits, 100)) < 1200
+        assert max(itertools.islice(waits, 100)) <= 10

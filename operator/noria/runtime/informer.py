@@ -21,8 +21,8 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 
 
 class BeginAnew(Exception):
-    """What only a new process can mend. After a restore of etcd watches wait for versions that are yet to come again; and
-    kopf never watches a kind that was not served when it began."""
+    """What only a new process can mend: who lost the lease stands by; after a restore of etcd watches wait for versions that
+    are yet to come again; and kopf never watches a kind that was not served when it began."""
 
 
 class Informer:

@@ -19,7 +19,7 @@ from noria.runtime import informer, metrics, probes, watches
 from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
 from noria.runtime.errors import ApiError, Conflict, Fenced, Refused
-from noria.runtime.informer import Informer
+from noria.runtime.informer import BeginAnew, Informer
 from noria.runtime.lease import Lease
 from noria.runtime.logs import KEY
 from noria.runtime.prometheus import Poller
@@ -32,10 +32,6 @@ WORKERS = 16
 GARBAGE = 5_000
 """Containers that Python makes before it looks for garbage. An answer of Prometheus makes thousands, and with Python's own
 number (700) each one sets off searches through all that the store holds; with more, what a burst throws away stays for long."""
-
-
-class LeaseLost(Exception):
-    """Another process may lead now; this one ends, and its pod begins anew as a stand-by."""
 
 
 class Operator:
@@ -117,7 +113,9 @@ class Operator:
             tasks += [asyncio.create_task(self.queue.work(self._handle)) for _ in range(WORKERS)]
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if not any(task.cancelled() for task in ended):  # kopf cancels all tasks when a signal ends it
-                raise LeaseLost("the lease could not be renewed in time")
+                raise BeginAnew(
+                    "the lease could not be renewed in time, and another may lead; beginning anew as a stand-by"
+                )
         finally:
             await _end(tasks)
 
@@ -185,8 +183,8 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, left = await asyncio.wait(left, timeout=1)
 
 
-async def run(settings: Settings, port: int, alerts_token: Path | None = None) -> None:
-    """The whole life of the process."""
+async def run(settings: Settings, port: int, alerts_token: Path | None = None) -> int:
+    """The whole life of the process, and its exit code: 1 if it is to begin anew."""
     gc.collect()
     gc.freeze()  # what was imported stays, and is not looked through again
     gc.set_threshold(GARBAGE)
@@ -197,6 +195,10 @@ async def run(settings: Settings, port: int, alerts_token: Path | None = None) -
     probe = await probes.serve(port, operator.age, operator.refresh, push)
     try:
         await operator.run()
+    except BeginAnew as reason:
+        log.warning("%s", reason)
+        return 1
     finally:
         await probe.cleanup()
         await cluster.close()
+    return 0

@@ -3,8 +3,9 @@
 `on.event` handlers write nothing to objects and need no finalizer; kopf's own memory of them is switched off.
 """
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import kopf
@@ -48,6 +49,14 @@ class _NoProgress(kopf.ProgressStorage):
 
     def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
         return essence
+
+
+class _Patience:
+    """Seconds between the tries of a request of kopf's, for ever. By default it gives up after 54 s, and the process with it:
+    while the API server is away its pod would crash again and again, and wait for minutes when it is back."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1, 1, 2, 3, 5), itertools.repeat(8))
 
 
 async def run(
@@ -105,6 +114,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.watching.chunk_size = 500
+    settings.networking.error_backoffs = _Patience()
     # A queue and a task for each object that changed stay for so long: 10 kB each, 5 s by default.
     settings.queueing.idle_timeout = 0.2
     return settings
