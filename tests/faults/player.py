@@ -45,8 +45,9 @@ class Player:
 
     async def step(self) -> bool:
         """Whether anything was left to do; then one step of it is done."""
-        acted = [await self._collect(), await self._jobs(), await self._steps(), await self._serving()]
-        return any([*acted, await self._storage()])
+        if await self._collect():  # at first: a pod of a Job that is gone has the name that the next one's pod needs
+            return True
+        return any([await self._jobs(), await self._steps(), await self._serving(), await self._storage()])
 
     async def _jobs(self) -> bool:
         acted = False

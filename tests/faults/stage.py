@@ -283,5 +283,11 @@ def the_same(disturbed: Outcome, undisturbed: Outcome) -> None:
         "".join(undisturbed.end.state).splitlines(), "".join(disturbed.end.state).splitlines(), lineterm="", n=8
     )
     assert disturbed.end.state == undisturbed.end.state, "\n".join(differing)
-    assert disturbed.made == undisturbed.made, "something was made twice, or not at all"
+    twice = {
+        what: (disturbed.made.get(what, 0), undisturbed.made.get(what, 0))
+        for what in disturbed.made | undisturbed.made
+        if disturbed.made.get(what, 0) != undisturbed.made.get(what, 0)
+    }
+    asked = "\n".join(f"{each.asked} {each.answer.status}" for each in disturbed.passed if each.asked.written)
+    assert not twice, f"made so often, instead of so often: {twice}\n{asked}"
     assert not disturbed.end.orphans()

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from noria.runtime.informer import RELIST_SECONDS
+
 from .harm import WATCH_HARMS, killed_after, silent, stale, suppressed
 from .proxy import Asked, Fault
 from .scenarios import SCENARIOS
@@ -19,7 +21,7 @@ WATCHED = {
 }
 KINDS = [(name, plural) for name, plurals in WATCHED.items() for plural in plurals]
 HARMED = [(name, plural, harm) for name, plural in KINDS for harm in WATCH_HARMS]
-RELISTED_SECONDS = 400
+RELISTED_SECONDS = RELIST_SECONDS + 100
 """Within this long everything has been listed anew."""
 
 

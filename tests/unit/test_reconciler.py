@@ -10,7 +10,7 @@ from noria.plan import pipeline, pipelinerun, trainingjob
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Needs, Plan, Ref, Settings
 from noria.plan.pipelines.scheduling import run_name
 from noria.runtime.cluster import Cluster
-from noria.runtime.errors import AlreadyExists, Forbidden, Invalid
+from noria.runtime.errors import AlreadyExists, Conflict, Forbidden, Invalid
 from noria.runtime.reconciler import NameTaken, Reconciler
 from noria.runtime.store import Store, ref_of
 
@@ -245,3 +245,18 @@ def test_a_pod_that_is_refused_is_asked_for_again_and_keeps_no_other_step_from_r
     asyncio.run(reconciler.reconcile(ref_of(live)))
     assert states() == {"a": "Running", "b": "Running", "t": "Running"}
     assert server.statuses[-1]["conditions"][0]["reason"] == "Running"
+
+
+def test_nothing_is_deleted_by_what_an_object_was() -> None:
+    """A process that begins behind an API server that lags sees a child whose owner's status does not know it yet."""
+    live = written("Pipeline", "p", {"steps": [{"name": "a", "run": {"image": "i"}}], "historyLimits": {"failed": 0}})
+    old = written("PipelineRun", "old", {"pipeline": "p"}, completionTime="2026-11-24T11:00:00Z")
+    server, reconciler = looked_at(pipeline.CONTROLLER, live, old)
+    newer = live | {"metadata": live["metadata"] | {"resourceVersion": "2"}}
+    server.objects[ref_of(live)] = newer
+    with pytest.raises(Conflict, match="changed since it was looked at"):
+        asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert not server.deleted
+    assert reconciler.store.get(ref_of(live)) == newer
+    asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert server.deleted == ["old"]

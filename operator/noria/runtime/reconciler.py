@@ -208,11 +208,27 @@ class Reconciler:
         """Delete what is proven ours and is no longer planned, and what the plan names."""
         uid, planned = resource.metadata.uid, {ref_of(child) for child in plan.children}
         mine = (each for each in self.store.children(uid, controller.owns) if _ours(controller, each, uid))
-        for live in (*mine, *self._retained(controller, resource, planned)):
-            if ref_of(live) not in planned and "deletionTimestamp" not in live["metadata"]:
-                await self._delete(live)
-        for live in plan.deletes:
+        found = (*mine, *self._retained(controller, resource, planned))
+        needless = [
+            each for each in found if ref_of(each) not in planned and "deletionTimestamp" not in each["metadata"]
+        ]
+        if needless := [*needless, *plan.deletes]:
+            await self._confirm(resource)
+        for live in needless:
             await self._delete(live)
+
+    async def _confirm(self, resource: Resource) -> None:
+        """What is deleted no later look brings back: it must follow from the object as it is now. A successor whose first lists
+        are old would take away what serves. Raises Conflict."""
+        key = _key(resource)
+        known, live = self.store.get(key), await self._read(key)
+        if live and live["metadata"]["resourceVersion"] == resource.metadata.resource_version:
+            return
+        if live:
+            self.store.put(live)
+        elif known:
+            self.store.remove(known)
+        raise Conflict(409, "Stale", "it has changed since it was looked at", _words(key))
 
     def _retained(self, controller: Controller[Any], resource: Resource, planned: set[Ref]) -> list[Manifest]:
         """What an earlier object of this name retained, beside what is planned: it bears the earlier uid."""
@@ -224,7 +240,7 @@ class Reconciler:
         return [each for each in found if owner_of(each) == key and not _ours(controller, each, resource.metadata.uid)]
 
     async def _delete(self, live: Manifest) -> None:
-        with suppress(NotFound, Conflict):
+        with suppress(NotFound):
             answer = await self.cluster.delete(live)
             if answer["kind"] == live["kind"]:
                 self.store.put(answer)
