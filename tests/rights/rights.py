@@ -30,7 +30,9 @@ RARE: dict[Right, str] = {
     Right(MONITORING, "prometheusrules", "delete"): "the local cluster has no Prometheus operator",
     Right("gateway.networking.k8s.io", "httproutes", "delete"): "when an administrator takes the gateway away",
     Right("noria.dev", "modelversions", "get"): "when somebody else took the number that was due",
-    Right("noria.dev", "trainingjobs", "get"): "when somebody else took the name that was due",
+    Right("noria.dev", "trainingjobs", "get"): "when somebody else took the name that was due, or a Service goes",
+    Right("noria.dev", "pipelines", "get"): "when a run is past the limits of the history",
+    Right("noria.dev", "workspaces", "get"): "when what it gave is taken back",
     Right("batch", "jobs", "get"): "when somebody else took the name that was due",
     Right("noria.dev", "trainingjobs", "patch"): "when a run is cancelled or suspended while a training of it runs",
     Right(
