@@ -9,7 +9,7 @@ from collections.abc import Callable
 import gateway
 import kserve
 from controlplane import apply, kubectl
-from progress import step
+from progress import step, wait_until
 from rendering import manifest
 from settings import VOLUMES
 
@@ -37,8 +37,8 @@ def platform() -> None:
 
 def product() -> None:
     """Noria, when KServe, the gateway and its images are there."""
-    # Noria brings a ClusterServingRuntime, which KServe's webhook judges; after a node's loss it may still be coming back.
-    kubectl("rollout", "status", "deployment/kserve-controller-manager", "-n", "kserve", WAIT)
+    # Noria brings a ClusterServingRuntime, which KServe's webhook judges; it may still be coming back.
+    wait_until("KServe's webhook answers", kserve.judges, 240)
     if noria.exists():
         ensure("noria", noria.content(), noria.install)
 

@@ -7,10 +7,10 @@ import re
 import certificates
 import images
 import tools
-from commands import run
+from commands import run, succeeds
 from controlplane import apply, kubectl
 from progress import ClusterError
-from settings import CERTIFICATES
+from settings import CERTIFICATES, KUBECONFIG
 
 MODULE = "github.com/kserve/kserve"
 NAMESPACE = "kserve"
@@ -24,6 +24,13 @@ VALUES = {
     "kserve.controller.gateway.ingressGateway.enableGatewayApi": "true",
     "kserve.controller.gateway.ingressGateway.kserveGateway": "noria-gateway/noria",
 }
+UNMADE = {
+    "apiVersion": "serving.kserve.io/v1alpha1",
+    "kind": "ClusterServingRuntime",
+    "metadata": {"name": "noria-unmade"},
+    "spec": {"containers": [{"name": "kserve-container", "image": "unmade"}]},
+}
+"""What KServe's webhook is asked about, and nobody makes."""
 
 
 def content() -> str:
@@ -61,6 +68,13 @@ def install() -> None:
     first = [text for text in documents if text.strip() and not unwanted.search(text)]
     apply("---\n".join(map(trusting, first)))
     kubectl("rollout", "status", "deployment/kserve-controller-manager", "-n", NAMESPACE, "--timeout=240s")
+
+
+def judges() -> bool:
+    """Whether KServe's webhook answers. Its Deployment is not asked: a controller that has just lost its lease, as while images
+    are loaded, is called ready for some seconds more."""
+    ask = ["create", "--dry-run=server", "-f", "-"]
+    return succeeds([tools.path("kubectl"), "--kubeconfig", KUBECONFIG, *ask], input=json.dumps(UNMADE))
 
 
 def render(chart: object, values: dict[str, str] | None = None) -> str:

@@ -97,15 +97,15 @@ class Play:
     began: int = 0
     """How many requests had passed when the operator had come to rest for the first time."""
 
-    async def through(self) -> End:
-        """All stages, and quiet after them."""
+    async def through(self, renewals: int | None = None) -> End:
+        """All stages, and quiet after them for so many renewals of the lease (as all by default)."""
         player = Player(self.api, self.namespace, self.scenario.fate)
         for stage in self.scenario.stages:
             await stage.act(self.api, self.namespace)
             await self.until(lambda stage=stage: stage.until(self.api, self.namespace), player)  # type: ignore[misc]
-        await self.quiet()
+        await self.quiet(renewals)
         while await player.step():
-            await self.quiet()
+            await self.quiet(renewals)
         return await observe(self.api, self.namespace)
 
     async def until(self, check: Callable[[], Awaitable[bool]], player: Player | None = None) -> None:
@@ -271,9 +271,9 @@ class Outcome:
     start: list[Passed]
 
     @classmethod
-    async def of(cls, play: Play) -> "Outcome":
-        """Play it through."""
-        end = await play.through()
+    async def of(cls, play: Play, renewals: int | None = None) -> "Outcome":
+        """Play it through, with quiet for so many renewals after it."""
+        end = await play.through(renewals)
         return cls(end, dict(made(play.proxy.passed, play.namespace)), play.since(), play.proxy.passed[: play.began])
 
 

@@ -19,15 +19,17 @@ PAIRS = list(zip(itertools.cycle(SCENARIOS), itertools.combinations([*ACTS, *BEN
 
 
 def planned(name: str, harms: tuple[str, str]) -> list[Fault]:
-    """At two writes, the one after the other, and at watches of kinds that matter: which, a seed says."""
+    """At two writes, the one after the other, and at watches of two kinds that matter: which, a seed says. Of one kind the second
+    harm would wait for ever behind a first that does not end the watch."""
     chance = random.Random(f"{name} {harms}")
     first = chance.randint(1, WRITES[name] // 2)
     numbers = first, first + chance.randint(1, WRITES[name] // 2 - 1)
+    order, plurals = chance.sample(harms, 2), chance.sample(WATCHED[name], 2)
     return [
-        Fault(watching(chance.choice(WATCHED[name])), bend=BENDS[harm])
+        Fault(watching(plural), bend=BENDS[harm])
         if harm in BENDS
         else Fault(lambda asked: asked.written, ACTS[harm], number=number)
-        for harm, number in zip(chance.sample(harms, 2), numbers, strict=True)
+        for harm, number, plural in zip(order, numbers, plurals, strict=True)
     ]
 
 

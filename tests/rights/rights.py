@@ -32,7 +32,6 @@ RARE: dict[Right, str] = {
     Right("noria.dev", "modelversions", "get"): "when somebody else took the number that was due",
     Right("noria.dev", "trainingjobs", "get"): "when somebody else took the name that was due, or a Service goes",
     Right("noria.dev", "pipelines", "get"): "when a run is past the limits of the history",
-    Right("noria.dev", "workspaces", "get"): "when what it gave is taken back",
     Right("batch", "jobs", "get"): "when somebody else took the name that was due",
     Right("noria.dev", "trainingjobs", "patch"): "when a run is cancelled or suspended while a training of it runs",
     Right(
