@@ -60,6 +60,14 @@ class Server(Cluster):
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
         return copied(self._live(Ref(kind, namespace, name)))
 
+    async def list(
+        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Manifest], str]:
+        key, _, value = labels.partition("=")
+        place = [each for ref, each in self.objects.items() if (ref.kind, ref.namespace) == (kind, namespace)]
+        found = [each for each in place if (each["metadata"].get("labels") or {}).get(key) == value]
+        return copied(found), str(self._revision)
+
     async def create(self, manifest: Manifest) -> Manifest:
         ref = ref_of(manifest)
         if ref in self.objects:
@@ -139,7 +147,7 @@ class Server(Cluster):
         self.objects[ref] = manifest
         self.listener(ref)
 
-    def state(self) -> dict[str, list[Any]]:
+    def state(self) -> dict[str, Any]:
         """All objects by kind and name, without what may differ between two runs; Events by their kind alone."""
         found = defaultdict(list)
         for manifest in self.objects.values():

@@ -38,6 +38,11 @@ class Reach(Cluster):
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
         return await self._server.get(kind, namespace, name)
 
+    async def list(
+        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Manifest], str]:
+        return await self._server.list(kind, namespace, labels=labels)
+
     async def create(self, manifest: Manifest) -> Manifest:
         return await self._in_turn(lambda: self._server.create(manifest))
 

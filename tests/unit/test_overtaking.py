@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from noria.plan.contract import Manifest
-from noria.plan.overtaking import in_order
+from noria.plan.overtaking import Heard, in_order, untold
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RUNNING = {"type": "Suspended", "status": "False", "lastTransitionTime": "2026-11-24T11:00:00Z"}
@@ -48,7 +48,10 @@ def test_an_end_is_believed_when_the_pods_tell_it_too(end: str | None, pods: lis
     assert (heard.children == children) == believed
     if not believed:
         assert heard.children[0]["status"] == {"conditions": [RUNNING]} and heard.children[1:] == children[1:]
-    assert in_order(children, NOON + timedelta(seconds=5)) == (children, None), "it is believed in the end"
+    assert heard.early == (set() if believed else {"u"})
+    assert in_order(children, NOON + timedelta(seconds=5)) == Heard(children), "it is believed in the end"
+    assert untold(children, {"u"}) == (not believed), "and then its pods are asked for"
+    assert not untold(children, {"another"})
 
 
 def test_a_job_of_two_completes_when_both_pods_did() -> None:

@@ -10,7 +10,7 @@ from noria.plan import pipeline, pipelinerun, trainingjob
 from noria.plan.contract import KINDS, Controller, Event, Manifest, Needs, Plan, Ref, Settings
 from noria.plan.pipelines.scheduling import run_name
 from noria.runtime.cluster import Cluster
-from noria.runtime.errors import AlreadyExists, Conflict, Forbidden, Invalid
+from noria.runtime.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from noria.runtime.reconciler import NameTaken, Reconciler
 from noria.runtime.store import Store, ref_of
 
@@ -30,6 +30,12 @@ class Server(Cluster):
 
     async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
         return self.objects[Ref(kind, namespace, name)]
+
+    async def list(
+        self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Manifest], str]:
+        key, _, value = labels.partition("=")
+        return [each for each in self.objects.values() if each["metadata"].get("labels", {}).get(key) == value], "9"
 
     async def create(self, manifest: Manifest) -> Manifest:
         if ref_of(manifest) in self.objects:
@@ -260,3 +266,80 @@ def test_nothing_is_deleted_by_what_an_object_was() -> None:
     assert reconciler.store.get(ref_of(live)) == newer
     asyncio.run(reconciler.reconcile(ref_of(live)))
     assert server.deleted == ["old"]
+
+
+def test_pods_that_told_nothing_of_their_jobs_end_are_asked_for() -> None:
+    """Their watch is silent: without a request the training would seem to have said nothing, and be hashed once more."""
+    live, clock = written("TrainingJob", "t", {"image": "i", "command": ["train"], "output": {"model": "m"}}), [NOW]
+    job = made_by(live, "Job", "t-1")
+    job["metadata"]["labels"]["noria.dev/role"] = "training"
+    job["metadata"]["ownerReferences"] = [by(live) | {"controller": True}]
+    ended = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-24T12:00:00Z"}
+    job["status"] = {"conditions": [ended], "completionTime": "2026-11-24T12:00:00Z"}
+    owner = {"kind": "Job", "name": "t-1", "uid": "j", "controller": True}
+    pod = made_by(live, "Pod", "t-1-0", ownerReferences=[owner])
+    stopped = {"terminated": {"exitCode": 0, "finishedAt": "2026-11-24T12:00:00Z"}}
+    said = AGENT_SAYS.replace("sha256:b", "sha256:" + "b" * 64)
+    agent = {"terminated": stopped["terminated"] | {"message": said}}
+    pod["status"] = {
+        "phase": "Succeeded",
+        "containerStatuses": [{"name": "main", "state": stopped}],
+        "initContainerStatuses": [{"name": "agent", "state": agent}],
+    }
+    asked, made = list[str](), list[str]()
+
+    class Asked(Server):
+        async def list(
+            self, kind: str, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        ) -> tuple[list[Manifest], str]:
+            asked.append(kind)
+            return await super().list(kind, namespace, labels=labels)
+
+        async def create(self, manifest: Manifest) -> Manifest:
+            made.append(f"{manifest['kind']} {manifest['metadata']['name']}")
+            return manifest | {"metadata": manifest["metadata"] | {"uid": "u", "resourceVersion": "9"}}
+
+    server, store = Asked(live, job, pod), Store()
+    store.put(live)
+    store.put(job)
+    reconciler = Reconciler([trainingjob.CONTROLLER], server, store, SETTINGS, lambda: clock[0])
+    asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert not asked, "for 5 s their news may come by themselves"
+    clock[0] = NOW + timedelta(seconds=5)
+    asyncio.run(reconciler.reconcile(ref_of(live)))
+    assert asked == ["Pod"]
+    assert [each for each in made if not each.startswith("Event")] == ["ModelVersion m-1"]
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["gone", "there"])
+def test_a_child_that_went_is_made_anew_where_its_owner_is_still_there(there: bool) -> None:
+    """The garbage collector takes it with its owner, whose end is told by another watch, perhaps later."""
+    live = written("TrainingJob", "t", {"image": "i", "command": ["train"]})
+    job = made_by(live, "Job", "t-1", ownerReferences=[by(live) | {"controller": True}])
+    job["metadata"]["labels"]["noria.dev/role"] = "training"
+    made = list[str]()
+
+    class Going(Server):
+        async def get(self, kind: str, namespace: str | None, name: str) -> Manifest:
+            if there:
+                return await super().get(kind, namespace, name)
+            raise NotFound(404, "NotFound", "it is gone", name)
+
+        async def create(self, manifest: Manifest) -> Manifest:
+            made.append(f"{manifest['kind']} {manifest['metadata']['name']}")
+            return manifest | {"metadata": manifest["metadata"] | {"uid": "u", "resourceVersion": "9"}}
+
+    server, store = Going(live, job), Store()
+    store.put(live)
+    store.put(job)
+    reconciler = Reconciler([trainingjob.CONTROLLER], server, store, SETTINGS, lambda: NOW)
+    store.remove(job)
+    if there:
+        asyncio.run(reconciler.reconcile(ref_of(live)))
+        assert "Job t-1" in made
+    else:
+        with pytest.raises(Conflict):
+            asyncio.run(reconciler.reconcile(ref_of(live)))
+        assert store.get(ref_of(live)) is None
+        assert asyncio.run(reconciler.reconcile(ref_of(live))) is None
+        assert not made and not server.statuses

@@ -51,18 +51,18 @@ class Operator:
         self.resources = [each for each in RESOURCES if everywhere or each.namespaced]
         self.queue: Queue[Ref] = Queue(lambda key: key.namespace or "")
         self.store = Store(self._changed)
-        answers = Answers()
+        self.answers = Answers()
         self.poller = Poller(
             settings.prometheus_url,
             lambda: self.reconciler.interests.asking,
-            answers,
+            self.answers,
             self._looks,
             self._look_at,
             self.queue.settled,
             settings.evaluation_seconds,
         )
         self.reconciler = Reconciler(
-            controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC), answers, self.poller.news
+            controllers, self.cluster, self.store, settings, lambda: datetime.now(UTC), self.answers, self.poller.news
         )
         own = {each.kind() for each in self.resources}
         children = {kind for each in controllers for kind in (*each.owns, *each.watches)}
@@ -155,7 +155,7 @@ class Operator:
             (self.queue.add if begins else self.queue.add_ahead)(key)
 
     def _looks(self, query: Query) -> Iterable[tuple[Ref, Look]]:
-        return self.reconciler.interests.looks(query, self.reconciler.answers)
+        return self.reconciler.interests.looks(query, self.answers)
 
     def _look_at(self, key: Ref) -> None:
         if self.store.get(key) is not None:

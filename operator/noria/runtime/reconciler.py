@@ -12,11 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from noria.api.meta import API_VERSION, Resource
-from noria.plan.contract import KINDS, Controller, Event, Manifest, Observed, Plan, Ref, Selector, Settings
-from noria.plan.manifests import OWNER_NAME, OWNER_UID
-from noria.plan.manifests import controller as controller_of
-from noria.plan.overtaking import in_order
+from noria.api.meta import Resource
+from noria.plan.contract import KINDS, Controller, Event, Manifest, Plan, Ref, Selector, Settings
+from noria.plan.manifests import OWNER_NAME
 from noria.runtime import metrics, report
 from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
@@ -25,11 +23,10 @@ from noria.runtime.errors import AlreadyExists, ApiError, Conflict, Failed, NotF
 from noria.runtime.held import Held
 from noria.runtime.interest import Interests
 from noria.runtime.models import Models
+from noria.runtime.observer import Observer, key_of, ours
 from noria.runtime.store import Store, owner_of, ref_of
 
 log = logging.getLogger(__name__)
-OTHERS = ("Deployment", "Event", "Pod")
-"""Kinds that others make of our children, and a plan may make too: it knows itself whose they are."""
 AT_ONCE = 8
 """Objects of one kind that are brought about at the same time."""
 ROUNDS = 3
@@ -56,14 +53,15 @@ class Reconciler:
         self.models = Models()
         self.controllers = {each.resource.kind(): each for each in controllers}
         self.cluster, self.store, self.settings, self.now, self.asked = cluster, store, settings, now, asked
-        self.interests, self.answers = Interests(), answers or Answers()
-        self.held = Held()
+        self.interests, self.held = Interests(), Held()
+        self.observer = Observer(cluster, store, settings, now, answers or Answers())
 
     async def reconcile(self, key: Ref) -> float | None:
         """Look at one object; seconds until it wants to be looked at again."""
         live = self.store.get(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self.interests.forget(key)
+            self.observer.forget(key)
             self.held.release(key)
             return None
         controller = self.controllers[key.kind]
@@ -84,7 +82,12 @@ class Reconciler:
 
     async def _bring(self, controller: Controller[Any], resource: Resource, live: Manifest) -> float | None:
         """Carry out what is planned for one object; seconds until it wants to be looked at again."""
-        plan, problem = await self._create(controller, resource, await self._plan(controller, resource))
+        plan = await self._plan(controller, resource)
+        key, planned = key_of(resource), (*plan.creates, *plan.children)
+        if key in self.store.bereft and any(self.store.get(ref_of(each)) is None for each in planned):
+            await self._confirm(resource)
+            self.store.bereft.discard(key)
+        plan, problem = await self._create(controller, resource, plan)
         # Each also after a refusal of the one before: one pod too many keeps no other child, and a right that is withdrawn goes.
         for act in (self._apply_all, self._prune):
             try:
@@ -117,37 +120,12 @@ class Reconciler:
         return {key for key in keys if key and key.kind in self.controllers}
 
     async def _plan(self, controller: Controller[Any], resource: Resource) -> Plan:
-        key, needs = _key(resource), controller.needs(resource, self.settings)
-        if self.interests.remember(key, needs):
+        needs = controller.needs(resource, self.settings)
+        if self.interests.remember(key_of(resource), needs):
             self.asked()
-        now = self.now()
-        children, left = in_order(self._children(controller, resource), now)
-        observed = Observed(
-            settings=self.settings,
-            now=now,
-            children=children,
-            related={need: await self._related(need) for need in needs.objects()},
-            answers=self.answers.of(key, needs.queries),
-            absent=frozenset(self.store.absent),
-        )
+        observed, left = await self.observer.observe(controller, resource, needs)
         plan = controller.plan(resource, observed)
         return plan if left is None else replace(plan, requeue_after=min(left, plan.requeue_after or left))
-
-    def _children(self, controller: Controller[Any], resource: Resource) -> tuple[Manifest, ...]:
-        """What carries the owner label, and is ours or of others; of a namespaced object only what lies beside it."""
-        uid, namespace = resource.metadata.uid, resource.metadata.namespace
-        found = self.store.children(uid, (*controller.owns, *controller.watches))
-        ours = (each for each in found if each["kind"] in OTHERS or _ours(controller, each, uid))
-        return tuple(each for each in ours if not resource.namespaced or each["metadata"].get("namespace") == namespace)
-
-    async def _related(self, need: Ref | Selector) -> tuple[Manifest, ...]:
-        """What the store has of it. One object of a foreign kind is read live, since only what we made is watched."""
-        if isinstance(need, Selector):
-            return self.store.select(need)
-        found = self.store.get(need)
-        if found is None and KINDS[need.kind].api_version != API_VERSION:
-            found = await self._read(need)
-        return (found,) if found else ()
 
     async def _create(
         self, controller: Controller[Any], resource: Resource, plan: Plan
@@ -162,7 +140,7 @@ class Reconciler:
                 try:
                     self.store.put(await self.cluster.create(manifest))
                 except AlreadyExists:
-                    if existing := await self._read(ref_of(manifest)):
+                    if existing := await self.observer.read(ref_of(manifest)):
                         self.store.put(existing)
                         taken.add(ref_of(manifest))
 
@@ -194,10 +172,10 @@ class Reconciler:
         if live is None and KINDS[ref.kind].fixed:
             with suppress(AlreadyExists):
                 return self.store.put(await self.cluster.create(stamped(desired, None)))
-        live = live or await self._read(ref)
+        live = live or await self.observer.read(ref)
         # What a Workspace of this name retained is its own again when it is made anew.
-        by_name = controller.owned_by_label and live and owner_of(live) == _key(resource)
-        if live and not by_name and not _ours(controller, live, resource.metadata.uid):
+        by_name = controller.owned_by_label and live and owner_of(live) == key_of(resource)
+        if live and not by_name and not ours(controller, live, resource.metadata.uid):
             raise _name_taken(resource, ref)
         desired = stamped(desired, live)
         if live is None or not contains(live, desired):
@@ -207,7 +185,7 @@ class Reconciler:
     async def _prune(self, controller: Controller[Any], resource: Resource, plan: Plan) -> None:
         """Delete what is proven ours and is no longer planned, and what the plan names."""
         uid, planned = resource.metadata.uid, {ref_of(child) for child in plan.children}
-        mine = (each for each in self.store.children(uid, controller.owns) if _ours(controller, each, uid))
+        mine = (each for each in self.store.children(uid, controller.owns) if ours(controller, each, uid))
         found = (*mine, *self._retained(controller, resource, planned))
         needless = [
             each for each in found if ref_of(each) not in planned and "deletionTimestamp" not in each["metadata"]
@@ -219,9 +197,10 @@ class Reconciler:
 
     async def _confirm(self, resource: Resource) -> None:
         """What is deleted no later look brings back: it must follow from the object as it is now. A successor whose first lists
-        are old would take away what serves. Raises Conflict."""
-        key = _key(resource)
-        known, live = self.store.get(key), await self._read(key)
+        are old would take away what serves. And a child that went may have gone with the object, whose end is not told yet.
+        Raises Conflict."""
+        key = key_of(resource)
+        known, live = self.store.get(key), await self.observer.read(key)
         if live and live["metadata"]["resourceVersion"] == resource.metadata.resource_version:
             return
         if live:
@@ -234,10 +213,10 @@ class Reconciler:
         """What an earlier object of this name retained, beside what is planned: it bears the earlier uid."""
         if not controller.owned_by_label:
             return []
-        places, key = {ref.namespace for ref in planned}, _key(resource)
+        places, key = {ref.namespace for ref in planned}, key_of(resource)
         named = (Selector(kind, place, OWNER_NAME, key.name) for kind in controller.owns for place in places)
         found = (each for selector in named for each in self.store.select(selector))
-        return [each for each in found if owner_of(each) == key and not _ours(controller, each, resource.metadata.uid)]
+        return [each for each in found if owner_of(each) == key and not ours(controller, each, resource.metadata.uid)]
 
     async def _delete(self, live: Manifest) -> None:
         with suppress(NotFound):
@@ -251,11 +230,6 @@ class Reconciler:
         """Take away annotations whose wish the status holds by now."""
         with suppress(NotFound):
             self.store.put(await self.cluster.unannotate(live, annotations))
-
-    async def _read(self, ref: Ref) -> Manifest | None:
-        with suppress(NotFound):
-            return await self.cluster.get(*ref)
-        return None
 
     async def _tell(self, live: Manifest, event: Event) -> None:
         """Post it; once more if it is refused, for after the status nobody tells it again. It is worth no more than that:
@@ -304,15 +278,5 @@ def _name_taken(resource: Resource, ref: Ref) -> NameTaken:
     return NameTaken(409, "NameTaken", f"it exists and was not made for this object; {remedy}", _words(ref))
 
 
-def _key(resource: Resource) -> Ref:
-    return Ref(resource.kind(), resource.metadata.namespace, resource.metadata.name)
-
-
 def _words(ref: Ref) -> str:
     return f"{ref.kind} {ref.namespace}/{ref.name}" if ref.namespace else f"{ref.kind} {ref.name}"
-
-
-def _ours(controller: Controller[Any], live: Manifest, uid: str) -> bool:
-    """Whether an object is controlled by that of `uid`. Anyone may write labels: they prove it only where no reference can."""
-    labels = live["metadata"].get("labels") or {}
-    return controller_of(live).get("uid") == uid or (controller.owned_by_label and labels.get(OWNER_UID) == uid)

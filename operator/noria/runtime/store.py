@@ -74,6 +74,8 @@ class Store:
         """Kinds that the API server does not serve."""
         self.newest: dict[str, int] = defaultdict(int)
         """The highest resourceVersion that was told of each kind."""
+        self.bereft: set[Ref] = set()
+        """Objects of ours of which a child went; whoever has seen to it takes them out."""
         self._objects: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
         self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)
         self._owned: dict[str, set[Ref]] = defaultdict(set)
@@ -176,6 +178,9 @@ class Store:
             self._objects[ref.kind][ref] = new
         else:
             self._objects[ref.kind].pop(ref, None)
+            self.bereft.discard(ref)
+            if old and (owner := owner_of(old)) and self.get(owner):
+                self.bereft.add(owner)
         if not _alike(old, new):
             self.changed(ref, old, new)
 
