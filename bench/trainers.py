@@ -2,13 +2,14 @@
 
 import base64
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import engines
 import yaml
 from engines import COMMAND, IMAGE, NAMESPACE, RESOURCES, says
-from local import until
+from local import ROOT, until
 from plane import QPS, Plane, Process, built, flags, free_ports, module
 
 Manifest = dict[str, Any]
@@ -49,6 +50,21 @@ class Noria:
     def written(self, name: str) -> Manifest:
         spec = {"image": IMAGE, "command": COMMAND, "resources": RESOURCES}
         return {"apiVersion": "noria.dev/v1alpha1", "kind": "TrainingJob", "metadata": _named(name), "spec": spec}
+
+
+class Floor(Noria):
+    """The writes of a TrainingJob as Noria makes them, by a process that decides nothing: what is left for an operator to lose."""
+
+    name = "Noria's writes alone"
+
+    def start(self, plane: Plane) -> list[Process]:
+        plane.apply(*claim(NAMESPACE))
+        plane.define(ROOT / "crds")
+        until(lambda: _listed(plane, self.path), "TrainingJobs are listed", 60)
+        words = [sys.executable, ROOT / "bench/floor.py", plane.server, "token-engine", NAMESPACE]
+        process = plane.start("engine", *words, env={"PYTHONPATH": str(ROOT / "operator")})
+        until(lambda: process.alive() or "watching" in process.log.read_text(), "the floor watches", 60)
+        return [process]
 
 
 class Trainer:
@@ -133,8 +149,16 @@ class Trainer:
         }
 
 
-Arm = Bare | Noria | Trainer
-ARMS: list[Arm] = [Bare(), Noria(), Trainer(tuned=False), Trainer(tuned=True)]
+Arm = Bare | Floor | Noria | Trainer
+ARMS: list[Arm] = [Bare(), Floor(), Noria(), Trainer(tuned=False), Trainer(tuned=True)]
+
+
+def _listed(plane: Plane, path: str) -> bool:
+    """Right after its definition a kind is answered by 429."""
+    try:
+        return bool(plane.kubectl("get", f"--raw=/{path}"))
+    except RuntimeError:
+        return False
 
 
 def _named(name: str) -> Manifest:

@@ -12,14 +12,18 @@ import platform
 import random
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from local import ROOT, Place, apply, kubectl, until
+from prometheus_client.parser import text_string_to_metric_families
 
 PLACE = Place("bench-throughput", "throughput")
 SCRIPT = Path(__file__).with_name("training_script.py")
 STEPS, LIMIT_SECONDS, RESAMPLES = 3000, 240, 10_000
+BEGUN_SECONDS, SAMPLE_SECONDS = 8, 20
+"""The agent's CPU is counted from so long after the pod was ready, for so long: the training is past its imports then."""
 ORDER = ("noria", "bare", "bare", "noria")
 OF_NORIA = ("config", "run", "artifacts")
 """Volumes by which a pod is told, tells and publishes."""
@@ -38,7 +42,27 @@ def noria(name: str) -> Told:
         env=[{"name": "OMP_NUM_THREADS", "value": "1"}],
         resources={"cpu": "1", "memory": "1Gi"},
     )
-    return ended("trainingjob", name, "Succeeded", f"{name}-1")
+    for condition in ("create", "jsonpath={.status.ready}=1"):
+        kubectl("wait", "job", f"{name}-1", "-n", PLACE.namespace, f"--for={condition}", f"--timeout={LIMIT_SECONDS}s")
+    time.sleep(BEGUN_SECONDS)
+    before = used(name)
+    time.sleep(SAMPLE_SECONDS)
+    share = {"agentShare": (after := used(name))["agent"] - before["agent"]}
+    share["agentShare"] /= after["main"] - before["main"]
+    return ended("trainingjob", name, "Succeeded", f"{name}-1") | share
+
+
+def used(name: str) -> Told:
+    """CPU seconds of each container of its pod so far, as the kubelet tells them."""
+    selector = f"noria.dev/owner-name={name},noria.dev/role=training"
+    (pod,) = json.loads(kubectl("get", "pods", "-n", PLACE.namespace, "-l", selector, "-o", "json"))["items"]
+    page = kubectl("get", f"--raw=/api/v1/nodes/{pod['spec']['nodeName']}/proxy/metrics/resource")
+    samples = (each for family in text_string_to_metric_families(page) for each in family.samples)
+    return {
+        each.labels["container"]: each.value
+        for each in samples
+        if each.name == "container_cpu_usage_seconds_total" and each.labels["pod"].startswith(f"{name}-")
+    }
 
 
 def bare(name: str, like: str) -> Told:
@@ -113,6 +137,10 @@ def table(found: dict[str, list[Told]]) -> None:
         values = [rates[arm][figure] for arm in ("noria", "bare")]
         told = [f"{statistics.median(each):.0f} ({min(each):.0f} to {max(each):.0f})" for each in values]
         print(f"| {figure} | {told[0]} | {told[1]} | {ratio(*values)} |")
+    shares = [100 * one["agentShare"] for one in found["noria"]]
+    print(
+        f"| the agent's CPU, of the training's | {statistics.median(shares):.2f} % ({min(shares):.2f} to {max(shares):.2f}) | | |"
+    )
     shortest = min(one["seconds"] for told in found.values() for one in told)
     print(
         f"{platform.node()}, {platform.machine()}: {len(found['bare'])} trainings of each, of {shortest:.0f} s and more"
