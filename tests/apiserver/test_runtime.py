@@ -11,7 +11,7 @@ import pytest
 from noria.plan.contract import Manifest
 from noria.runtime.cluster import Cluster
 from noria.runtime.errors import AlreadyExists, Conflict, Fenced, Forbidden, Invalid, NotFound
-from noria.runtime.informer import Informer
+from noria.runtime.informer import Groups, Informer
 from noria.runtime.store import Store, ref_of
 
 
@@ -115,7 +115,7 @@ class Gated(Cluster):
 
 @contextlib.asynccontextmanager
 async def informed(cluster: Cluster, store: Store, kind: str, namespace: str, **options: Any) -> Any:
-    informer = Informer(cluster, store, kind, namespace, lambda kind: None, **options)
+    informer = Informer(cluster, store, kind, namespace, lambda kind: None, Groups(cluster), **options)
     task = asyncio.create_task(informer.run())
     try:
         await asyncio.wait_for(informer.synced.wait(), 10)
@@ -192,6 +192,8 @@ async def test_a_kind_that_is_not_served_is_absent(cluster: Cluster, namespace: 
     store = Store()
     async with informed(cluster, store, "InferenceService", namespace):
         assert store.absent == {"InferenceService"}
+    groups = await cluster.groups()
+    assert "noria.dev" in groups and "serving.kserve.io" not in groups
 
 
 async def test_refused_pods_are_heard_of(cluster: Cluster, namespace: str) -> None:

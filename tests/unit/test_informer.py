@@ -1,35 +1,48 @@
 """What an informer makes of lists, and when only a new process can go on."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from noria.plan.contract import Manifest
 from noria.runtime.errors import NotFound
-from noria.runtime.informer import BeginAnew, Informer
+from noria.runtime.informer import BeginAnew, Groups, Informer
 from noria.runtime.store import Store
 
 
 class Listing:
-    """A cluster that only lists, at one version after the other."""
+    """A cluster that only lists, at one version after the other, and serves one set of groups after the other."""
 
-    def __init__(self, *versions: str) -> None:
-        self.versions = list(versions)
+    def __init__(self, *versions: str, served: tuple[str, ...] = ()) -> None:
+        self.versions, self.served, self.asked = list(versions), list(served), 0
 
     async def list(self, kind: str, namespace: str | None, **_: Any) -> tuple[list[Manifest], str]:
         if not (version := self.versions.pop(0)):
             raise NotFound(404, "NotFound", "the server could not find the requested resource", kind)
         return [], version
 
+    async def groups(self) -> frozenset[str]:
+        self.asked += 1
+        return frozenset(self.served.pop(0).split())
+
 
 def job(version: str) -> Manifest:
     return {"kind": "Job", "metadata": {"name": "a", "namespace": "n", "resourceVersion": version}}
 
 
-def informer(store: Store, *versions: str, kind: str = "Job", whole: bool = False) -> Informer:
+def informer(
+    store: Store, *versions: str, kind: str = "Job", whole: bool = False, served: tuple[str, ...] = ()
+) -> Informer:
     """The API server does not serve the kind where a version is empty."""
-    listing: Any = Listing(*versions)
-    return Informer(listing, store, kind, None, lambda kind: None, whole=whole, relist=0)
+    listing: Any = Listing(*versions, served=served)
+    return Informer(listing, store, kind, None, lambda kind: None, Groups(listing), whole=whole, relist=0)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not served is looked for again without a wait."""
+    monkeypatch.setattr("noria.runtime.informer.ABSENT_SECONDS", 0)
 
 
 async def test_versions_that_go_back_end_the_process() -> None:
@@ -55,9 +68,24 @@ async def test_versions_of_other_kinds_say_nothing() -> None:
     assert await informer(store, "8")._list() == "8"
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_kind_of_our_own_that_comes_later_is_watched_by_a_new_process() -> None:
+    served = ("", "apps", "apps noria.dev", "noria.dev")
     with pytest.raises(BeginAnew, match="TrainingJob is served now"):
-        await informer(Store(), "", "", "7", kind="TrainingJob", whole=True).run()
+        await informer(Store(), "", "", "7", kind="TrainingJob", whole=True, served=served).run()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_all_kinds_that_are_not_served_are_looked_for_by_one_request() -> None:
+    listing: Any = Listing(served=("apps", "serving.kserve.io", "serving.kserve.io monitoring.coreos.com"))
+    groups, came = Groups(listing), list[tuple[str, int]]()
+
+    async def wait(group: str) -> None:
+        await groups.served(group)
+        came.append((group, listing.asked))
+
+    await asyncio.gather(*(wait(each) for each in ("monitoring.coreos.com", "serving.kserve.io")))
+    assert came == [("serving.kserve.io", 2), ("monitoring.coreos.com", 3)]
 
 
 async def test_a_kind_of_others_that_comes_later_is_taken_up() -> None:

@@ -23,6 +23,7 @@ READ_SECONDS, WRITE_SECONDS = 60, 5
 # asyncio keeps a buffer of 256 KiB for each TLS connection, and writes zeros into all of it: 8 MiB for those that watch. A
 # record of TLS has 16 KiB at most.
 SSLProtocol.max_size = 2**15
+_GROUPS = Kind("APIGroup", "", "apis", namespaced=False)
 SILENCE_SECONDS = 90
 """A watch without even a bookmark, which the API server sends every minute, is taken for dead."""
 
@@ -95,6 +96,15 @@ class Cluster:
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return items, page["metadata"]["resourceVersion"]
+
+    async def groups(self) -> frozenset[str]:
+        """The API groups that are served."""
+        timeout = aiohttp.ClientTimeout(total=READ_SECONDS)
+        response = await self._send("GET", f"{self._api.configuration.host}/apis", "LIST", _GROUPS, timeout)
+        try:
+            return frozenset(each["name"] for each in from_json(await response.read())["groups"])
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(0, "Unreachable", f"the answer broke off: {error!r}", _GROUPS.plural) from error
 
     async def watch(
         self, kind: str, namespace: str | None, since: str, seconds: int, *, labels: str = "", fields: str = ""

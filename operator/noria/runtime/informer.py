@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from noria.plan.contract import KINDS
 from noria.plan.manifests import MANAGED_BY
 from noria.runtime.cluster import Cluster
 from noria.runtime.errors import ApiError, Gone, NotFound
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 RELIST_SECONDS = 600
 """A LIST follows after this long at the latest and corrects whatever the watch lost."""
 BACKOFF_CAP = 30.0
+ABSENT_SECONDS = 30
+"""So often it is looked whether what is not served has come."""
 REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 """Events that tell why a Job's pods were refused by quota or admission: nothing else in the cluster says it."""
 
@@ -23,6 +26,26 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 class BeginAnew(Exception):
     """What only a new process can mend: who lost the lease stands by; after a restore of etcd watches wait for versions that
     are yet to come again; and kopf never watches a kind that was not served when it began."""
+
+
+class Groups:
+    """Which API groups are served, by one request for all kinds that wait for theirs."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._next: asyncio.Future[frozenset[str]] | None = None
+
+    async def served(self, group: str) -> None:
+        """Returns when the group is served; of one that is, after 30 s: the kind may yet come. Raises ApiError."""
+        while True:
+            if self._next is None or self._next.done():
+                self._next = asyncio.ensure_future(self._look())
+            if group in await asyncio.shield(self._next):
+                return
+
+    async def _look(self) -> frozenset[str]:
+        await asyncio.sleep(ABSENT_SECONDS)
+        return await self._cluster.groups()
 
 
 class Informer:
@@ -36,6 +59,7 @@ class Informer:
         kind: str,
         namespace: str | None,
         absence_changed: Callable[[str], None],
+        groups: Groups,
         *,
         whole: bool = False,
         relist: int = RELIST_SECONDS,
@@ -44,7 +68,7 @@ class Informer:
         self.synced = asyncio.Event()
         """Set by the first LIST, or when the kind is known to be absent."""
         self.listed_at = time.monotonic()
-        self._cluster, self._store, self._absence_changed = cluster, store, absence_changed
+        self._cluster, self._store, self._absence_changed, self._groups = cluster, store, absence_changed, groups
         self._whole, self._relist = whole, relist
         self._labels = "" if whole or kind == "Event" else f"{MANAGED_BY}=noria"
         self._fields = REFUSED_PODS if kind == "Event" else ""
@@ -104,7 +128,7 @@ class Informer:
 
     async def _watch(self, since: str | None) -> None:
         if since is None:
-            await asyncio.sleep(min(BACKOFF_CAP, self._relist))
+            await self._groups.served(KINDS[self.kind].api_version.partition("/")[0])
             return
         changes = self._cluster.watch(
             self.kind, self.namespace, since, self._relist, labels=self._labels, fields=self._fields

@@ -19,7 +19,7 @@ from noria.runtime import informer, metrics, probes, watches
 from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
 from noria.runtime.errors import ApiError, Conflict, Fenced, Refused
-from noria.runtime.informer import BeginAnew, Informer
+from noria.runtime.informer import BeginAnew, Groups, Informer
 from noria.runtime.lease import Lease
 from noria.runtime.logs import KEY
 from noria.runtime.prometheus import Poller
@@ -67,8 +67,11 @@ class Operator:
         own = {each.kind() for each in self.resources}
         children = {kind for each in controllers for kind in (*each.owns, *each.watches)}
         places: list[str | None] = [*settings.namespaces] or [None]
+        groups = Groups(self.cluster)
         self.informers = [
-            Informer(self.cluster, self.store, kind, namespace, self._look_at_all, whole=kind in own, relist=relist)
+            Informer(
+                self.cluster, self.store, kind, namespace, self._look_at_all, groups, whole=kind in own, relist=relist
+            )
             for kind in sorted(own | children)
             for namespace in places
         ]
