@@ -1,6 +1,7 @@
 """What an informer makes of lists, and when only a new process can go on."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -81,7 +82,8 @@ async def test_all_kinds_that_are_not_served_are_looked_for_by_one_request() -> 
     groups, came = Groups(listing), list[tuple[str, int]]()
 
     async def wait(group: str) -> None:
-        await groups.served(group)
+        while not await groups.served(group):
+            pass
         came.append((group, listing.asked))
 
     await asyncio.gather(*(wait(each) for each in ("monitoring.coreos.com", "serving.kserve.io")))
@@ -93,3 +95,13 @@ async def test_a_kind_of_others_that_comes_later_is_taken_up() -> None:
     services = informer(store, "", "7", kind="InferenceService")
     assert (await services._list(), store.absent) == (None, {"InferenceService"})
     assert (await services._list(), store.absent) == ("7", set())
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_kind_that_stays_away_is_not_taken_for_one_that_cannot_be_listed() -> None:
+    """The age of the oldest list decides whether the process is called healthy."""
+    services = informer(Store(), "", "7", kind="InferenceService", served=("apps", "apps", "serving.kserve.io"))
+    await services._list()
+    services.listed_at -= 10_000
+    await services._watch(None)
+    assert time.monotonic() - services.listed_at < 60

@@ -35,13 +35,11 @@ class Groups:
         self._cluster = cluster
         self._next: asyncio.Future[frozenset[str]] | None = None
 
-    async def served(self, group: str) -> None:
-        """Returns when the group is served; of one that is, after 30 s: the kind may yet come. Raises ApiError."""
-        while True:
-            if self._next is None or self._next.done():
-                self._next = asyncio.ensure_future(self._look())
-            if group in await asyncio.shield(self._next):
-                return
+    async def served(self, group: str) -> bool:
+        """Whether it is, within 30 s: the same look for all who ask meanwhile. Raises ApiError."""
+        if self._next is None or self._next.done():
+            self._next = asyncio.ensure_future(self._look())
+        return group in await asyncio.shield(self._next)
 
     async def _look(self) -> frozenset[str]:
         await asyncio.sleep(ABSENT_SECONDS)
@@ -128,7 +126,8 @@ class Informer:
 
     async def _watch(self, since: str | None) -> None:
         if since is None:
-            await self._groups.served(KINDS[self.kind].api_version.partition("/")[0])
+            while not await self._groups.served(KINDS[self.kind].api_version.partition("/")[0]):
+                self.listed_at = time.monotonic()
             return
         changes = self._cluster.watch(
             self.kind, self.namespace, since, self._relist, labels=self._labels, fields=self._fields
