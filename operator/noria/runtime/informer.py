@@ -33,17 +33,19 @@ class Groups:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._next: asyncio.Future[frozenset[str]] | None = None
+        self._turn = asyncio.Lock()
+        self._looks, self._known = 0, frozenset[str]()
 
     async def served(self, group: str) -> bool:
-        """Whether it is, within 30 s: the same look for all who ask meanwhile. Raises ApiError."""
-        if self._next is None or self._next.done():
-            self._next = asyncio.ensure_future(self._look())
-        return group in await asyncio.shield(self._next)
-
-    async def _look(self) -> frozenset[str]:
-        await asyncio.sleep(ABSENT_SECONDS)
-        return await self._cluster.groups()
+        """Whether it is, after 30 s at most: one look for all who ask meanwhile. Raises ApiError. Who asks first looks, for when
+        a signal comes kopf cancels tasks that were begun after its own."""
+        looks = self._looks
+        async with self._turn:
+            if looks == self._looks:
+                await asyncio.sleep(ABSENT_SECONDS)
+                self._known = await self._cluster.groups()
+                self._looks += 1
+        return group in self._known
 
 
 class Informer:
