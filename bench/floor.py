@@ -115,7 +115,8 @@ async def main(server: str, token: str, namespace: str) -> None:
                 await end(metadata["name"])
 
         async def end(name: str) -> None:
-            bodies = started.pop(name)
+            if not (bodies := started.pop(name, None)):
+                return  # its pod's end was told twice
             async with few:
                 await send("POST", f"{core}/events", bodies.event)
                 await send("PUT", f"{ours}/trainingjobs/{name}/status", bodies.ended)
@@ -131,13 +132,15 @@ async def main(server: str, token: str, namespace: str) -> None:
             return end(name) if over and name in started else None
 
         async def watch(path: str, query: dict[str, str], act: Callable[[str, Manifest], Any]) -> None:
-            timeout = aiohttp.ClientTimeout(total=None)
-            params = {"watch": "true", **query}
-            async with session.get(path, params=params, timeout=timeout, read_bufsize=1 << 20) as changes:
-                async for line in changes.content:
-                    change = json.loads(line)
-                    if due := act(change["type"], change["object"]):
-                        tasks.create_task(due)
+            """Goes on where it was when the API server ends it, as it does with who reads slowly."""
+            timeout, params = aiohttp.ClientTimeout(total=None), {"watch": "true", **query}
+            while True:
+                async with session.get(path, params=params, timeout=timeout, read_bufsize=1 << 20) as changes:
+                    async for line in changes.content:
+                        change = json.loads(line)
+                        params["resourceVersion"] = change["object"]["metadata"]["resourceVersion"]
+                        if due := act(change["type"], change["object"]):
+                            tasks.create_task(due)
 
         tasks.create_task(watch(f"{ours}/trainingjobs", {}, trained))
         tasks.create_task(watch(f"{core}/pods", PODS, ran))
