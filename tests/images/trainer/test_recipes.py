@@ -1,5 +1,6 @@
 """The other two recipes, and data as people really have it."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,13 +44,25 @@ def test_sites_differ_and_a_model_of_both_reads_both(training: Any, tmp_path: Pa
 
 
 def test_text_classifier(training: Any) -> None:
-    job = training("text-classifier", "docstrings", epochs="3", layers="1", maxTokens="32", learningRate="0.003")
+    job = training("text-classifier", "docstrings", epochs="6", layers="1", learningRate="0.003")
     result = job.run()
     assert result.returncode == 0, result.stdout
-    assert job.written("metrics.json")["accuracy"] > 0.55
+    # 0.69 to 0.75 with eight seeds; one in three is a guess
+    assert job.written("metrics.json")["accuracy"] > 0.6
     names = {path.name for path in job.output.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "noria.json"} <= names
     assert not any(path.suffix in (".bin", ".pt", ".pkl") for path in job.output.iterdir())
+
+
+def test_the_same_texts_and_seed_give_the_same_files(training: Any) -> None:
+    job = training("text-classifier", "docstrings", epochs="1", layers="1", maxTokens="8", hiddenUnits="16")
+    files = []
+    for _ in range(2):
+        result = job.run()
+        assert result.returncode == 0, result.stdout
+        files.append({name: (job.output / name).read_bytes() for name in ("model.safetensors", "tokenizer.json")})
+        shutil.rmtree(job.root / "checkpoint")
+    assert files[0] == files[1]
 
 
 def test_csv_with_text_labels(training: Any, tmp_path: Path) -> None:

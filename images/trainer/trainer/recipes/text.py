@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -20,7 +20,7 @@ from trainer.split import training_and_held_out
 log = logging.getLogger("trainer")
 
 EVALUATION_BATCH = 256
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+SPECIAL = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Parameters:
     """Layers of the transformer. Default 2."""
     hidden_units: int = parameter(64, minimum=4, maximum=8192)
     """Width of the transformer, a multiple of 4; it has hiddenUnits / 4 * 2 feed-forward units a head. Default 64."""
-    vocabulary: int = parameter(2000, minimum=16, maximum=1_000_000)
-    """Word pieces of the tokenizer at most. Default 2000."""
+    vocabulary: int = parameter(2000, minimum=259, maximum=1_000_000)
+    """Tokens of the tokenizer at most, the 256 bytes and 3 special ones among them. Default 2000."""
     max_tokens: int = parameter(64, minimum=4, maximum=8192)
-    """Word pieces of a text that are read; the rest is cut off. Default 64."""
+    """Tokens of a text that are read; the rest is cut off. Default 64."""
     dropout: float = parameter(0.1, minimum=0, maximum=0.95)
     """Share of hidden units dropped in a training step. Default 0.1."""
     seed: int = parameter(0, minimum=0, maximum=1 << 31)
@@ -100,11 +100,14 @@ def train(pod: Pod) -> None:
 
 
 def _tokenizer(texts: list[str], given: Parameters) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk_token"]))
+    """Byte pairs, so that the same texts give the same tokenizer on every node; WordPiece's trainer gave another at each run."""
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = list(SPECIAL.values())
-    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=given.vocabulary, special_tokens=special))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.decoder = decoders.ByteLevel()
+    special, alphabet = list(SPECIAL.values()), pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=given.vocabulary, special_tokens=special, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer)
     cls, sep = SPECIAL["cls_token"], SPECIAL["sep_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}", special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)]
