@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator
 
-.PHONY: help demo demo-loop up down status check format crds dashboards golden bench test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e faults mutants
+.PHONY: help demo demo-loop up down status check format crds dashboards golden bench test sbom test-fast test-images test-apiserver test-faults test-attacks test-e2e test-e2e-listed faults mutants
 
 help:            ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
 
 demo: up         ## from an empty machine to a trained, versioned, served model, and a prediction
 	$(BIN)/python hack/demo.py
@@ -91,6 +91,10 @@ test-images: sbom  ## agent, trainer and server, each in its own image
 test-e2e: up     ## the promise, on the real cluster; then which of its rights the operator used
 	$(BIN)/pytest -q tests/e2e
 	$(BIN)/pytest -q tests/evidence
+
+test-e2e-listed: up  ## the same in one listed namespace, without what is of Workspaces
+	$(BIN)/pytest -q tests/e2e --listed
+	$(BIN)/pytest -q tests/evidence --listed
 
 test:            ## everything that CI runs; ends what it started
 	hack/test

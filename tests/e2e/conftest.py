@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBECONFIG = Path(os.environ.get("NORIA_KUBECONFIG", ROOT / ".cluster" / "kubeconfig"))
 AUDIT_LOG = ROOT / ".cluster" / "audit.log"
 """What the operator asked the API server of the local cluster."""
+OPERATOR = "app.kubernetes.io/name=noria"
 Manifest = dict[str, Any]
 
 
@@ -59,6 +60,44 @@ def until(look: Callable[[], Any], what: str, seconds: float = 180) -> Any:
         time.sleep(0.5)
 
 
+def helm(*arguments: str) -> None:
+    """Changes the installation, and waits until its pods are ready."""
+    binary, where = str(ROOT / ".cluster/bin/helm"), ["--namespace", "noria-system", "--kubeconfig", str(KUBECONFIG)]
+    command = [binary, *arguments, "--wait", *where]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+    assert ran.returncode == 0, f"{' '.join(arguments)}: {ran.stderr}"
+
+
+def tell(kubectl: Kubectl, *namespaces: str) -> str:
+    """Tells the operator of these namespaces, or of all; name of its pod, when it is the only one."""
+    listed = f"namespaces={json.dumps(namespaces)}"
+    helm("upgrade", "noria", str(ROOT / "charts/noria"), "--reuse-values", "--set-json", listed)
+    return alone(kubectl)
+
+
+def alone(kubectl: Kubectl) -> str:
+    """Name of the operator's pod, when it is the only one."""
+
+    def look() -> str | None:
+        pods = kubectl.list("pods", "noria-system", OPERATOR)
+        return str(pods[0]["metadata"]["name"]) if len(pods) == 1 else None
+
+    return str(until(look, "one pod of the operator"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "workspaces: the operator must see the whole cluster, as Workspaces need it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --listed what is of Workspaces is left out."""
+    if not config.getoption("--listed"):
+        return
+    left = [each for each in items if each.get_closest_marker("workspaces")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [each for each in items if each not in left]
+
+
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
     assert KUBECONFIG.exists(), f"{KUBECONFIG} is not there: run `make up`"
@@ -72,8 +111,12 @@ def images() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def workspace(kubectl: Kubectl, images: dict[str, str]) -> Iterator[str]:
-    """A Workspace of the test run's own, with data in its claim; gone afterwards with all that is in it."""
+def workspace(kubectl: Kubectl, images: dict[str, str], pytestconfig: pytest.Config) -> Iterator[str]:
+    """A Workspace of the test run's own, with data in its claim; gone afterwards with all that is in it. With --listed the
+    operator is told of its namespace alone then, and both stay, for tests/evidence."""
+    listed = pytestconfig.getoption("--listed")
+    if listed:
+        tell(kubectl)  # of an earlier run it may know another namespace alone
     name = f"e2e-{uuid.uuid4().hex[:6]}"
     kubectl.apply(
         {
@@ -97,8 +140,11 @@ def workspace(kubectl: Kubectl, images: dict[str, str]) -> Iterator[str]:
             lambda each=dataset: kubectl.get("job", f"data-{each}", name).get("status", {}).get("succeeded"),
             f"data {dataset}",
         )
+    if listed:
+        tell(kubectl, name)
     yield name
-    kubectl.run("delete", "workspace", name, "--wait=false")
+    if not listed:
+        kubectl.run("delete", "workspace", name, "--wait=false")
 
 
 def training(name: str, namespace: str, **spec: Any) -> Manifest:

@@ -1,57 +1,25 @@
 """Noria in one listed namespace on the real cluster: a training, its version, an Endpoint and a pipeline, without any right elsewhere."""
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from ..rights.rights import asked, bound
-from .conftest import AUDIT_LOG, KUBECONFIG, ROOT, Kubectl, Manifest, endpoint, until
+from .conftest import AUDIT_LOG, Kubectl, Manifest, alone, endpoint, helm, tell, until
 from .test_serving import FLOWER, SMALL, ask, serving, train
 
 POD = "authentication.kubernetes.io/pod-name"
 GIVE = "import os, pathlib; pathlib.Path(os.environ['NORIA_OUTPUT_MODEL'], 'model.onnx').write_text('weights')"
 
 
-def helm(*arguments: str) -> None:
-    command = [
-        str(ROOT / ".cluster/bin/helm"),
-        *arguments,
-        "--namespace",
-        "noria-system",
-        "--kubeconfig",
-        str(KUBECONFIG),
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
-    assert ran.returncode == 0, f"{' '.join(arguments)}: {ran.stderr}"
-
-
-def alone(kubectl: Kubectl) -> str:
-    """Name of the operator's pod, when it is the only one."""
-
-    def look() -> str | None:
-        pods = kubectl.list("pods", "noria-system", "app.kubernetes.io/name=noria")
-        return str(pods[0]["metadata"]["name"]) if len(pods) == 1 else None
-
-    return str(until(look, "one pod of the operator"))
-
-
 @pytest.fixture
 def listed(kubectl: Kubectl, workspace: str) -> Iterator[str]:
     """Name of the pod of an operator that is told of the Workspace's namespace alone; afterwards it sees the cluster again."""
-    helm(
-        "upgrade",
-        "noria",
-        str(ROOT / "charts/noria"),
-        "--reuse-values",
-        "--set",
-        f"namespaces={{{workspace}}}",
-        "--wait",
-    )
+    pod = tell(kubectl, workspace)
     try:
-        yield alone(kubectl)
+        yield pod
     finally:
-        helm("rollback", "noria", "--wait")
+        helm("rollback", "noria")
         alone(kubectl)
 
 

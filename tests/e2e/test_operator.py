@@ -4,6 +4,8 @@ import json
 import urllib.parse
 import urllib.request
 
+import pytest
+
 from .conftest import Kubectl, condition, says, training, until
 
 
@@ -36,6 +38,7 @@ def test_deleted_while_the_operator_is_down(kubectl: Kubectl, workspace: str, im
         scale(kubectl, 1)
 
 
+@pytest.mark.workspaces
 def test_a_namespace_that_exists_is_not_taken(kubectl: Kubectl) -> None:
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "foreign"}})
     kubectl.apply(
@@ -51,6 +54,7 @@ def test_a_namespace_that_exists_is_not_taken(kubectl: Kubectl) -> None:
         kubectl.run("delete", "namespace", "foreign", "--wait=false")
 
 
+@pytest.mark.workspaces
 def test_a_workspace_that_retains_keeps_its_namespace(kubectl: Kubectl) -> None:
     kubectl.apply(
         {
@@ -82,6 +86,7 @@ def test_a_workspace_that_retains_keeps_its_namespace(kubectl: Kubectl) -> None:
     until(lambda: not kubectl.get("namespace", "kept"), "the namespace goes")
 
 
+@pytest.mark.workspaces
 def test_what_a_workspace_no_longer_gives_goes(kubectl: Kubectl) -> None:
     team = {"apiVersion": "noria.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": "shrinking"}}
     spec = {"members": [{"name": "ada"}], "quota": {"pods": 5}}

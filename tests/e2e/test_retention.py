@@ -108,6 +108,7 @@ def pipeline_run(name: str, workspace: str, image: str, *steps: Manifest) -> Man
     return kind | {"metadata": {"name": name, "namespace": workspace}, "spec": spec}
 
 
+@pytest.mark.workspaces
 def test_what_nobody_needs_is_swept_and_a_version_keeps_its_files(
     kubectl: Kubectl, swept: str, images: dict[str, str]
 ) -> None:

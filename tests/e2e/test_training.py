@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import yaml
 
 from .conftest import ROOT, Kubectl, Manifest, condition, finished, says, training, until
@@ -223,6 +224,7 @@ def test_a_finished_job_deletes_itself_and_leaves_its_model(kubectl: Kubectl, wo
     assert kubectl.get("modelversion", "brief-1", workspace)
 
 
+@pytest.mark.workspaces
 def test_a_quota_that_is_used_up_is_named(kubectl: Kubectl, images: dict[str, str]) -> None:
     name = "e2e-tight"
     workspace = {"apiVersion": "noria.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": name}}
