@@ -3,6 +3,7 @@
 `on.event` handlers write nothing to objects and need no finalizer; kopf's own memory of them is switched off.
 """
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import kopf
 
 from noria.api.meta import GROUP, VERSION, Resource
-from noria.runtime.cluster import Cluster
+from noria.runtime.cluster import Cluster, Credentials
 from noria.runtime.store import Store
 
 IDENTITY: Any = "noria"
@@ -69,10 +70,8 @@ async def run(
     """Put every change into the store, until a signal ends the process. After a gap in a watch kopf lists anew and
     tells of no deletion: `relisted` hears of it."""
     registry = kopf.OperatorRegistry()
-
-    @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return kopf.ConnectionInfo(**(await cluster.credentials())._asdict())
+    login = _Login(cluster)
+    kopf.on.login(registry=registry)(login.credentials)
 
     for resource in resources:
         handler = _Handler(resource.kind(), store, relisted)
@@ -86,6 +85,27 @@ async def run(
         clusterwide=clusterwide,
         namespaces=namespaces,
     )
+
+
+class _Login:
+    """kopf asks for credentials at first, and after each 401."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._before: Credentials | None = None
+        self._count, self._pauses = itertools.count(), iter(_Patience())
+
+    async def credentials(self, **_: Any) -> kopf.ConnectionInfo:
+        """Those in use now. What an API server refused that is only beginning is offered again, under another number: kopf
+        would take it as refused for ever, and end the process with a traceback."""
+        found = await self.cluster.credentials()
+        if found == self._before:
+            await asyncio.sleep(next(self._pauses))
+            found = await self.cluster.credentials()
+        else:
+            self._pauses = iter(_Patience())
+        self._before = found
+        return kopf.ConnectionInfo(**found._asdict(), priority=next(self._count))
 
 
 class _Handler:
