@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-RIGHTS = {"ada": ["approve", "retrain", "rollback"], "grace": ["retrain"], "eve": []}
+RIGHTS = {
+    "ada": ["approve", "retrain", "rollback"],
+    "grace": ["retrain"],
+    "eve": [],
+    "mallory": ["retrain", "rollback"],
+}
+"""Of modelendpoints; all but mallory may create pods."""
 Act = Callable[..., str]
 
 
@@ -27,6 +33,7 @@ def policy(kubectl: Any, repository: Any, helm: str) -> Iterator[None]:
 @pytest.fixture
 def act(kubectl: Any, namespace: str, policy: None, eventually: Any) -> Act:
     """Patches the Endpoint as a user; gives what the API server refused it with, or nothing."""
+    pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}
     for user, verbs in RIGHTS.items():
         rule = {
             "apiGroups": ["noria.dev"],
@@ -37,7 +44,7 @@ def act(kubectl: Any, namespace: str, policy: None, eventually: Any) -> Act:
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "Role",
             "metadata": {"name": user},
-            "rules": [rule],
+            "rules": [rule, *([] if user == "mallory" else [pods])],
         }
         assert kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(role)).returncode == 0
         bound = kubectl("create", "rolebinding", user, "-n", namespace, f"--role={user}", f"--user={user}")
@@ -92,3 +99,8 @@ def test_who_removes_a_wish_may_make_it(act: Act) -> None:
     assert act("grace", by="grace", retry="m-2") == ""
     assert "may not retrain" in act("eve", retry=None, by=None)
     assert act("ada", retry=None, by=None) == ""
+
+
+@pytest.mark.parametrize("wish", ["retrain", "retry", "rollback_to"])
+def test_who_may_make_no_pods_may_not_have_them_made(act: Act, wish: str) -> None:
+    assert "user mallory may not create pods in namespace" in act("mallory", by="mallory", **{wish: "m-1"})
