@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from math import sqrt
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return (middle - half) / (count + z * z), (middle + half) / (count + z * z)
 
 
-def main() -> None:
+GOAL = 0.9
+"""The share that must be noticed."""
+
+
+def main() -> int:
+    """Ends with 1 if too few are noticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", help="how many, drawn at random; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing; default 0")
@@ -65,7 +71,8 @@ def main() -> None:
     late = sum(status == "timeout" for status in told.values())
     print(f"{noticed} of {len(drawn)} are noticed, {late} of them by time: {noticed / len(drawn):.1%}")
     print(f"of all {len(names)}, then, between {low:.1%} and {high:.1%} (95 %, seed {asked.seed})")
+    return noticed < GOAL * len(drawn)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

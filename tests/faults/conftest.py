@@ -39,6 +39,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [each for each in items if each in kept]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests counted and how long it took, whether they passed or not."""
+    reports = (each for found in terminalreporter.stats.values() for each in found if hasattr(each, "user_properties"))
+    figures = dict.fromkeys(value for each in reports for name, value in each.user_properties if name == "figure")
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(figures))
+
+
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane of its own, which tests may kill and start anew."""

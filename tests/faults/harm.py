@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 from .proxy import Act, Answer, Asked, Bend, Fault, Forward, Lines, Proxy
 
@@ -72,10 +73,10 @@ def hung(seconds: float, after: bool = False) -> Act:
 
 
 class Outage(Fault):
-    """503 to everything for `seconds`, from the `number`-th request that matches on."""
+    """The same refusal to everything for `seconds`, from the `number`-th request that matches on."""
 
-    def __init__(self, matches: Matches, number: int, seconds: float) -> None:
-        super().__init__(matches, answered(503), number=number)
+    def __init__(self, matches: Matches, number: int, seconds: float, status: int = 503) -> None:
+        super().__init__(matches, answered(status), number=number)
         self._seconds, self._until = seconds, 0.0
 
     def due(self, asked: Asked) -> bool:
@@ -159,7 +160,10 @@ def silent(seconds: float) -> Bend:
     """Open, and without a word for so long; then it ends, and what was said meanwhile is lost."""
 
     async def bend(lines: Lines) -> Lines:
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async for _ in lines:
+                    pass
         for line in ():
             yield line
 

@@ -74,6 +74,10 @@ class Fault:
     number: int = 1
     times: int = 1
     seen: int = 0
+    came: list[bytes] = field(default_factory=list)
+    """Lines that were to be bent."""
+    told: list[bytes] = field(default_factory=list)
+    """What became of them."""
 
     def due(self, asked: Asked) -> bool:
         """Counts a request, and tells whether it is to be harmed."""
@@ -84,8 +88,20 @@ class Fault:
 
     @property
     def done(self) -> bool:
-        """Whether it came to it."""
-        return self.seen >= self.number
+        """Whether it came to it; a watch must have told something else than it would have."""
+        return self.seen >= self.number and (self.bend is None or self.came != self.told)
+
+    async def bent(self, bend: Bend, lines: Lines) -> Lines:
+        """The lines as they are told."""
+
+        async def coming() -> Lines:
+            async for line in lines:
+                self.came.append(line)
+                yield line
+
+        async for line in bend(coming()):
+            self.told.append(line)
+            yield line
 
 
 class Passed(NamedTuple):
@@ -143,9 +159,10 @@ class Proxy:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         asked = _understood(request, await request.read())
-        fault = next((each for each in self.faults if each.due(asked)), None)
+        due = [each for each in self.faults if each.due(asked)]  # all of them count each request
+        fault = due[0] if due else None
         if asked.watch and not (fault and fault.act):
-            return await self._watch(request, asked, fault.bend if fault else None)
+            return await self._watch(request, asked, fault)
         counted = not asked.leads and not asked.watch
         self.under_way += counted
         try:
@@ -179,7 +196,7 @@ class Proxy:
             self._tell(asked.plural, json.loads(answer.body))
         return answer
 
-    async def _watch(self, request: web.Request, asked: Asked, bend: Bend | None) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, asked: Asked, fault: Fault | None) -> web.StreamResponse:
         try:
             upstream = await self._session.get(self.upstream + request.raw_path, headers=_headers(request))
         except aiohttp.ClientError:
@@ -188,7 +205,8 @@ class Proxy:
             response = web.StreamResponse(status=upstream.status, headers={"Content-Type": "application/json"})
             await response.prepare(request)
             try:
-                async for line in bend(upstream.content) if bend else upstream.content:
+                lines: Lines = aiter(upstream.content)
+                async for line in fault.bent(fault.bend, lines) if fault and fault.bend else lines:
                     self.events += 1
                     await response.write(line)
                     if line.startswith(b"{") and line.endswith(b"}\n"):

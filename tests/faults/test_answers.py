@@ -24,12 +24,14 @@ def read(asked: Asked) -> bool:
     return not asked.written and not asked.leads and not asked.watch
 
 
-async def ends_the_same(name: str, plane: Any, undisturbed: Any, folder: Path, fault: Fault) -> None:
+async def ends_the_same(
+    name: str, plane: Any, undisturbed: Any, folder: Path, *faults: Fault, early: tuple[Fault, ...] = ()
+) -> None:
     """Events about the trouble itself may come on top."""
     expected = await undisturbed(name)
-    async with playing(plane, SCENARIOS[name], folder, [fault]) as play:
+    async with playing(plane, SCENARIOS[name], folder, faults, early) as play:
         outcome = await Outcome.of(play)
-        assert fault.done
+        assert all(each.done for each in (*faults, *early))
         assert "Traceback" not in play.operator.words(), play.operator.words()[-3000:]
     the_same(outcome, expected)
     assert expected.end.events <= outcome.end.events
@@ -44,16 +46,19 @@ async def test_a_write_meets(name: str, harm: str, number: int, plane: Any, undi
 @pytest.mark.sample(0)
 @pytest.mark.parametrize(("name", "harm"), READ)
 async def test_the_first_reads_meet(name: str, harm: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
-    await ends_the_same(name, plane, undisturbed, tmp_path, Fault(read, READ_HARMS[harm], times=3))
+    """The lists of the start."""
+    await ends_the_same(name, plane, undisturbed, tmp_path, early=(Fault(read, READ_HARMS[harm], times=3),))
 
 
 @pytest.mark.sample(0)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, number) for name, count in WRITES.items() for number in range(1, count + 1)]
+)
 async def test_a_write_hangs_for_30_seconds(
-    name: str, after: bool, plane: Any, undisturbed: Any, tmp_path: Path
+    name: str, number: int, after: bool, plane: Any, undisturbed: Any, tmp_path: Path
 ) -> None:
-    fault = Fault(written, hung(30, after), number=2)
+    fault = Fault(written, hung(30, after), number=number)
     await ends_the_same(name, plane, undisturbed, tmp_path, fault)
 
 
@@ -62,3 +67,10 @@ async def test_a_write_hangs_for_30_seconds(
 async def test_nothing_is_served_for_90_seconds(name: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
     """From the second write on, the lease and the watches included: the leader gives up, and begins anew."""
     await ends_the_same(name, plane, undisturbed, tmp_path, Outage(written, 2, 90))
+
+
+@pytest.mark.sample(0)
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_nobody_is_known_for_30_seconds(name: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
+    """401 to everything, as by an API server that is only beginning, or whose keys were changed."""
+    await ends_the_same(name, plane, undisturbed, tmp_path, Outage(written, 2, 30, 401))

@@ -18,7 +18,9 @@ EDITED = ("Workspace", "Endpoint", "Pipeline")
 """Kinds of which more than a switch or two may change."""
 
 
-async def test_every_edit_is_refused_or_can_be_taken_back(plane: Any, tmp_path: Any, request: Any) -> None:
+async def test_every_edit_is_refused_or_can_be_taken_back(
+    plane: Any, tmp_path: Any, request: Any, record_property: Any
+) -> None:
     known, every = grounds(), request.config.getoption("--every-fault")
     left = {each.name: _edits(each, every) for each in known}
     count = {name: len(edits) for name, edits in left.items()}
@@ -42,7 +44,10 @@ async def test_every_edit_is_refused_or_can_be_taken_back(plane: Any, tmp_path: 
             await world.gone(life)
         words = play.operator.words()
     for ground in known:
-        print(f"{ground.name}: {len(ground.leaves)} leaves, {count[ground.name]} edits, {dict(outcomes[ground.name])}")
+        record_property(
+            "figure",
+            f"{ground.name}: {len(ground.leaves)} leaves, {count[ground.name]} edits, {dict(outcomes[ground.name])}",
+        )
     assert not wrong, f"{len(wrong)} wrong\n" + "\n".join(wrong[:40])
     assert "Traceback" not in words, words[words.index("Traceback") :][:3000]
 

@@ -50,7 +50,9 @@ async def fault(api: Api, manifest: Manifest) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", BASES)
-async def test_every_mistake_is_refused_or_coped_with(kind: str, plane: Any, request: pytest.FixtureRequest) -> None:
+async def test_every_mistake_is_refused_or_coped_with(
+    kind: str, plane: Any, request: pytest.FixtureRequest, record_property: Any
+) -> None:
     schema = schema_of(kind)
     found = list(leaves(schema["properties"]["spec"]))
     cases: list[tuple[Manifest, Mutation]] = [
@@ -67,5 +69,5 @@ async def test_every_mistake_is_refused_or_coped_with(kind: str, plane: Any, req
             outcome, why = await fault(api, mutated(base, schema, mutation))
             outcomes[outcome] += 1
             wrong += [f"{mutation}: {why}"] if why else []
-    print(f"{kind}: {len(found)} leaves, {len(cases)} mutations, {dict(outcomes)}")
+    record_property("figure", f"{kind}: {len(found)} leaves, {len(cases)} mutations, {dict(outcomes)}")
     assert not wrong, "\n".join(wrong[:40])

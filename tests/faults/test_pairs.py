@@ -11,7 +11,7 @@ from .harm import KILLS, WATCH_HARMS, WRITE_HARMS
 from .proxy import Fault
 from .scenarios import SCENARIOS, WRITES
 from .stage import Outcome, playing, the_same
-from .test_watches import WATCHED, watching
+from .test_watches import ONE_BY_ONE, WATCHED, watching
 
 ACTS = WRITE_HARMS | {f"killed {when}": act for when, act in KILLS.items()}
 BENDS = {f"watch {harm}": bend for harm, bend in WATCH_HARMS.items()}
@@ -24,13 +24,18 @@ def planned(name: str, harms: tuple[str, str]) -> list[Fault]:
     chance = random.Random(f"{name} {harms}")
     first = chance.randint(1, WRITES[name] // 2)
     numbers = first, first + chance.randint(1, WRITES[name] // 2 - 1)
-    order, plurals = chance.sample(harms, 2), chance.sample(WATCHED[name], 2)
+    order, plurals = chance.sample(harms, 2), chance.sample(_bendable(name, harms), 2)
     return [
         Fault(watching(plural), bend=BENDS[harm])
         if harm in BENDS
         else Fault(lambda asked: asked.written, ACTS[harm], number=number)
         for harm, number, plural in zip(order, numbers, plurals, strict=True)
     ]
+
+
+def _bendable(name: str, harms: tuple[str, str]) -> list[str]:
+    stiff = [each for harm in harms for each in ONE_BY_ONE.get(harm.removeprefix("watch "), ())]
+    return [plural for plural in WATCHED[name] if (name, plural) not in stiff]
 
 
 @pytest.mark.sample(3)

@@ -14,10 +14,10 @@ from .harm import killed_after
 from .proxy import Act, Answer, Asked, Fault, Forward, Proxy
 from .scenarios import SCENARIOS, WRITES, prepared
 from .stage import Outcome, Play, cleared, employed, playing, the_same
+from .test_watches import RELISTED_SECONDS
 
 RESTORED = [name for name, each in SCENARIOS.items() if len(each.stages) == 1]
 """What users did after the snapshot is lost, and nobody does it again."""
-RELISTED_SECONDS = 400
 
 
 def written(asked: Asked) -> bool:

@@ -20,7 +20,20 @@ WATCHED = {
     "pipeline": ("pipelineruns", "pipelines", "trainingjobs", "jobs", "pods"),
 }
 KINDS = [(name, plural) for name, plurals in WATCHED.items() for plural in plurals]
-HARMED = [(name, plural, harm) for name, plural in KINDS for harm in WATCH_HARMS]
+ONE_BY_ONE = {
+    "reordered": [
+        ("train", "jobs"), ("train", "modelversions"), ("resume", "jobs"), ("serve", "modelversions"),
+        ("pipeline", "pipelines"), ("pipeline", "jobs"),
+    ],
+    "repeated": [("train", "modelversions")],
+}  # fmt: skip
+"""Of these kinds one thing is told at a time, or only one: what has no neighbour cannot be told in another order."""
+HARMED = [
+    (name, plural, harm)
+    for name, plural in KINDS
+    for harm in WATCH_HARMS
+    if (name, plural) not in ONE_BY_ONE.get(harm, ())
+]
 RELISTED_SECONDS = RELIST_SECONDS + 100
 """Within this long everything has been listed anew."""
 
