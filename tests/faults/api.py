@@ -25,6 +25,8 @@ class Api:
         self._server, self._certificate = server, certificate
         self._headers = {"Authorization": f"Bearer {token}"}
         self.wrote: dict[str, int] = {}
+        self.said_of: list[tuple[float, Manifest]] = []
+        """Objects as they were when their status was said, and when (time.monotonic)."""
         self.forgets = False
         """Whether versions may go back, so that nothing is to be concluded from them."""
 
@@ -102,7 +104,9 @@ class Api:
 
     async def status(self, manifest: Manifest, status: Manifest) -> Manifest:
         """Merge `status` into its status."""
-        return await self.patch(manifest, {"status": status}, "/status")
+        told = await self.patch(manifest, {"status": status}, "/status")
+        self.said_of.append((time.monotonic(), told))
+        return told
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete it, without any time of grace, if it is still that one."""

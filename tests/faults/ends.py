@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 import yaml
@@ -93,6 +94,39 @@ async def observe(api: Api, namespace: str) -> End:
     events = [*await api.list("Event", namespace), *await api.list("Event", "default")]
     about = [each for each in events if namespace in (each["involvedObject"].get("namespace"), each["involvedObject"]["name"])]  # fmt: skip
     return End(objects, about, namespace)
+
+
+def outages(passed: Iterable[Passed], said_of: Iterable[tuple[float, Manifest]]) -> list[str]:
+    """Moments at which the gateway was on a route to a server that was not ready or was deleted, and requests were lost."""
+    routes: dict[tuple[str, int], set[str]] = {}
+    deleted: dict[str, float] = {}
+    for each in passed:
+        if not each.asked.written or each.answer.status >= 300:
+            continue
+        if each.asked.plural == "inferenceservices" and each.asked.method == "DELETE":
+            deleted.setdefault(each.asked.name, each.at)
+        elif each.asked.plural == "httproutes" and each.asked.method != "DELETE":
+            route = json.loads(each.answer.body)
+            routes[route["metadata"]["name"], route["metadata"]["generation"]] = _servers(route)
+    ready: dict[str, float] = {}
+    taken: list[tuple[float, str, set[str]]] = []
+    for at, said in said_of:
+        name = said["metadata"]["name"]
+        if said["kind"] == "InferenceService":
+            ready.setdefault(name, at)
+        elif said["kind"] == "HTTPRoute":
+            taken.append((at, name, routes.get((name, said["metadata"]["generation"]), set())))
+    found = []
+    for number, (at, name, servers) in enumerate(taken):
+        until = next((later for later, other, _ in taken[number + 1 :] if other == name), inf)
+        found += [f"{each} was not ready" for each in servers if ready.get(each, inf) > at]
+        found += [f"{each} was deleted" for each in servers if deleted.get(each, inf) < until]
+    return found
+
+
+def _servers(route: Manifest) -> set[str]:
+    backends = (each for rule in route["spec"]["rules"] for each in rule.get("backendRefs", ()))
+    return {each["name"].removesuffix("-predictor") for each in backends if each.get("weight", 1)}
 
 
 def made(passed: Iterable[Passed], namespace: str) -> Counter[str]:

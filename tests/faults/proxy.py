@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,10 +106,11 @@ class Fault:
 
 
 class Passed(NamedTuple):
-    """A request that was answered by the API server, and the sizes of both bodies."""
+    """A request that was answered by the API server, and when (time.monotonic)."""
 
     asked: Asked
     answer: Answer
+    at: float
 
 
 @dataclass
@@ -191,7 +193,7 @@ class Proxy:
         async with sent as response:
             kept = {name: response.headers[name] for name in TOLD if name in response.headers}
             answer = Answer(response.status, await response.read(), kept)
-        self.passed.append(Passed(asked, answer))
+        self.passed.append(Passed(asked, answer, time.monotonic()))
         if asked.listed and answer.status == 200 and "Content-Encoding" not in answer.headers:
             self._tell(asked.plural, json.loads(answer.body))
         return answer

@@ -22,7 +22,7 @@ import yaml
 from noria.plan.contract import KINDS
 
 from .api import Api, path
-from .ends import End, made, observe
+from .ends import End, made, observe, outages
 from .player import CHILDREN, Player
 from .proxy import Fault, Passed, Proxy
 from .scenarios import Scenario, prepared
@@ -271,12 +271,15 @@ class Outcome:
     made: dict[str, int]
     passed: list[Passed]
     start: list[Passed]
+    outages: list[str]
 
     @classmethod
     async def of(cls, play: Play, renewals: int | None = None) -> "Outcome":
         """Play it through, with quiet for so many renewals after it."""
         end = await play.through(renewals)
-        return cls(end, dict(made(play.proxy.passed, play.namespace)), play.since(), play.proxy.passed[: play.began])
+        passed = play.proxy.passed
+        lost = outages(passed, play.api.said_of)
+        return cls(end, dict(made(passed, play.namespace)), play.since(), passed[: play.began], lost)
 
 
 def the_same(disturbed: Outcome, undisturbed: Outcome) -> None:
@@ -293,3 +296,4 @@ def the_same(disturbed: Outcome, undisturbed: Outcome) -> None:
     asked = "\n".join(f"{each.asked} {each.answer.status}" for each in disturbed.passed if each.asked.written)
     assert not twice, f"made so often, instead of so often: {twice}\n{asked}"
     assert not disturbed.end.orphans()
+    assert not disturbed.outages
