@@ -72,6 +72,22 @@ def hung(seconds: float, after: bool = False) -> Act:
     return act
 
 
+class Later(Fault):
+    """Harm to the `number`-th request that matches, or to the next one after it once `begun` says so."""
+
+    def __init__(self, matches: Matches, act: Act, number: int, begun: Callable[[], bool]) -> None:
+        super().__init__(matches, act, number=number)
+        self._begun, self._met = begun, False
+
+    def due(self, asked: Asked) -> bool:
+        if self.matches(asked):
+            self.seen += 1
+            if not self._met and self.seen >= self.number and self._begun():
+                self._met = True
+                return True
+        return False
+
+
 class Outage(Fault):
     """The same refusal to everything for `seconds`, from the `number`-th request that matches on."""
 
