@@ -20,7 +20,7 @@ from .player import DIGEST, Player
 from .scenarios import GATEWAY, Scenario, furnished, resource
 from .stage import Play, cleared
 
-PAST = ("history", "cycles", "rejected", "attempts", "lastEndTime", "checked")
+PAST = ("history", "cycles", "rejected", "attempts", "lastEndTime", "checked", "retention")
 """Fields of a status that tell what was, or hash over the generation; nothing takes that back."""
 WRITES = 40
 """So many writes an edit and its way back may take: two changes of version, and more than twice what they need."""
@@ -197,8 +197,11 @@ class World:
 
 
 def _present(end: End, namespace: str) -> list[str]:
-    """Without the Jobs of changes of a version, which stay for their logs."""
-    jobs = {each["metadata"]["uid"] for each in end.objects if each["kind"] == "Job" and CYCLE in each["metadata"].get("labels", {})}  # fmt: skip
+    """Without the Jobs of changes of a version and of sweeps, which stay for their logs."""
+    labels = {
+        each["metadata"]["uid"]: each["metadata"].get("labels", {}) for each in end.objects if each["kind"] == "Job"
+    }
+    jobs = {uid for uid, each in labels.items() if CYCLE in each or each.get(ROLE) == "sweep"}
     kept = [
         each
         for each in end.objects

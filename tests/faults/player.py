@@ -170,7 +170,7 @@ class Player:
         acted = False
         for each in await self.api.list("PersistentVolumeClaim", self.namespace):
             if each["status"].get("phase") != "Bound" and "deletionTimestamp" not in each["metadata"]:
-                await self.api.status(each, {"phase": "Bound"})
+                await self.api.status(each, {"phase": "Bound", "capacity": each["spec"]["resources"]["requests"]})
                 acted = True
         return acted
 
