@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from server.formats import UnsafeModel, archive
+from server.formats import UnsafeModel, UnsupportedModel, archive, onnx
 from support import MODELS, digest_of, environment, start
 
 
@@ -98,6 +99,52 @@ def test_pickle_with_code(tmp_path: Path, member: str) -> None:
     assert not ran.exists()
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        "../../x",
+        "/tmp/x",
+        "extra_files/../../x",
+        "model/extra/../../../x",
+        "model/data/aotinductor/model/code.so",
+        "model/data/aotinductor/model/../../../../../x",
+        "model/data/constants/opaque_obj_0",
+        "model/data/constants/custom_obj_0",
+        "code.py",
+        "extra/",
+    ],
+)
+def test_member_that_save_does_not_write(tmp_path: Path, member: str) -> None:
+    path = Path(shutil.copy(DIGITS, tmp_path / "model.pt2"))
+    with zipfile.ZipFile(path, "a") as archived:
+        archived.writestr(member, b"")
+    with pytest.raises(UnsafeModel) as refusal:
+        archive.check(path)
+    assert str(refusal.value).startswith(
+        f"model.pt2: it holds {member!r}, a member that torch.export.save does not write"
+    )
+
+
+def newer(path: Path, pickled: bool) -> Path:
+    """The names of an archive of torch since 2.8, with a weight that looks like a pickle and is one if torch is told so."""
+    config = {"config": {"weight": {"path_name": "weight_0", "use_pickle": pickled}}}
+    with zipfile.ZipFile(path, "w") as archived:
+        for name in ("archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id"):
+            archived.writestr(f"model/{name}", b"")
+        archived.writestr("model/data/weights/model_weights_config.json", json.dumps(config))
+        archived.writestr("model/data/weights/weight_0", b"\x80\x04N.")
+        archived.writestr("model/data/constants/model_constants_config.json", '{"config": {}}')
+        archived.writestr("model/data/sample_inputs/model.pt", b"")
+        archived.writestr("model/models/model.json", "{}")
+    return path
+
+
+def test_weight_that_is_a_pickle(tmp_path: Path) -> None:
+    archive.check(newer(tmp_path / "plain.pt2", pickled=False))
+    with pytest.raises(UnsafeModel, match=r"model_weights_config\.json asks to unpickle a tensor"):
+        archive.check(newer(tmp_path / "pickled.pt2", pickled=True))
+
+
 def with_program(path: Path, old: str, new: str) -> Path:
     with zipfile.ZipFile(DIGITS) as archived:
         program = archived.read("serialized_exported_program.json").decode()
@@ -162,6 +209,48 @@ def test_server_refuses_a_crafted_archive(copied: Any, tmp_path: Path) -> None:
     message = refused("digits", folder, tmp_path / "log", NORIA_MODEL_DIGEST="")
     assert message.startswith("UnsafeModel: model.pt2: serialized_state_dict.pt holds more than plain tensors")
     assert not ran.exists()
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of protobuf, shorter than 128 bytes."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def with_external_data(folder: Path, location: str) -> None:
+    """Adds an output of one byte, kept in the file `location`, to model.onnx: appended messages are merged."""
+    file = field(13, field(1, b"location") + field(2, location.encode()))
+    tensor = b"\x08\x01\x10\x02" + field(8, b"external") + file + b"\x70\x01"
+    node = field(1, b"external") + field(2, b"byte") + field(4, b"Identity")
+    kind = field(1, b"\x08\x02" + field(2, field(1, b"\x08\x01")))
+    graph = field(5, tensor) + field(1, node) + field(12, field(1, b"byte") + field(2, kind))
+    with (folder / "model.onnx").open("ab") as model:
+        model.write(field(7, graph))
+
+
+def test_external_data_in_the_folder_are_served(copied: Any) -> None:
+    folder = copied("iris")
+    (folder / "data").write_bytes(b"x")
+    with_external_data(folder, "data")
+    onnx.load(folder, None, 1)
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "link", "folder/secret", "missing"])
+def test_external_data_outside_the_folder(copied: Any, tmp_path: Path, location: str) -> None:
+    folder = copied("iris")
+    (tmp_path / "secret").write_bytes(b"x")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "folder").symlink_to(tmp_path)
+    with_external_data(folder, location)
+    with pytest.raises(UnsupportedModel, match=r"(?i)model\.onnx: onnxruntime refuses it, .* external data "):
+        onnx.load(folder, None, 1)
+
+
+def test_server_refuses_external_data_outside_the_folder(copied: Any, tmp_path: Path) -> None:
+    folder = copied("iris")
+    with_external_data(folder, "/etc/hostname")
+    message = refused("iris", folder, tmp_path / "log", NORIA_MODEL_DIGEST="")
+    assert message.startswith("UnsupportedModel: model.onnx: onnxruntime refuses it, export it anew with all its data")
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Pickles with code in them and expressions for sizes (torch gives them to sympy's parser, which evaluates Python) both ran
 code in torch 2.6. Graph nodes may name any function that hangs off the torch module, and containers (defaultdict) any module
-to import: these are refused too, so that nothing rests on how a version of torch treats them.
+to import: these are refused too, so that nothing rests on how a version of torch treats them. For the same reason only
+members that torch.export.save writes pass: later versions unpickle more of them, and unpack and run libraries.
 """
 
 import ast
@@ -19,7 +20,13 @@ import torch
 
 from server.formats import UnsafeModel
 
-PICKLES = (".pt", ".pth", ".pkl", ".pickle")
+MEMBER = re.compile(
+    r"version|serialized_exported_program\.json|serialized_(state_dict|constants|example_inputs)\.pt|extra_files/.+"
+    r"|[^/]+/(archive_format|archive_version|byteorder|(\.data/)?version|\.data/serialization_id|models/\w+\.json|extra/.+"
+    r"|data/sample_inputs/\w+\.pt|data/weights/(\w+\.pt|\w+_weights_config\.json|weight_\d+)"
+    r"|data/constants/(\w+\.pt|\w+_constants_config\.json|tensor_\d+))"
+)
+"""torch 2.6's, without a folder, and those of versions since."""
 OPERATOR = re.compile(r"torch\.ops\.(aten|prims|higher_order|profiler)\.[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 PYTHON_OPERATOR = re.compile(
     r"_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
@@ -44,14 +51,17 @@ def check(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                if not member.is_dir():
-                    _check_member(member.filename, archive.read(member))  # by entry: names may repeat
+                _check_member(member.filename, archive.read(member))  # by entry: names may repeat
     except zipfile.BadZipFile as error:
         raise UnsafeModel(f"{path.name} is not a torch.export archive: write it with torch.export.save") from error
 
 
 def _check_member(name: str, content: bytes) -> None:
-    if name.endswith(PICKLES) or content.startswith((b"PK\x03\x04", b"\x80")):
+    if not MEMBER.fullmatch(name) or ".." in name.split("/"):
+        raise UnsafeModel(
+            f"model.pt2: it holds {name[:80]!r}, a member that torch.export.save does not write: write it with that alone"
+        )
+    if name.endswith(".pt"):
         if not content:
             return
         try:
@@ -67,30 +77,35 @@ def _check_member(name: str, content: bytes) -> None:
 
 
 def _check_json(name: str, value: Any) -> None:
-    for key, text in _strings(value):
+    for key, text in _values(value):
+        if key == "use_pickle" and text:
+            raise UnsafeModel(
+                f"model.pt2: {name} asks to unpickle a tensor: export the model with plain, dense tensors"
+            )
+        if not isinstance(text, str):
+            continue
         if key == "target" and not any(rule.fullmatch(text) for rule in (OPERATOR, PYTHON_OPERATOR, SYMBOLIC)):
             raise UnsafeModel(f"model.pt2: {name} calls {text[:80]!r}, which is no operator of PyTorch's own sets")
         if key == "expr_str" and not _is_arithmetic(text):
             raise UnsafeModel(f"model.pt2: {name} holds the size {text[:80]!r}, which is not arithmetic on dimensions")
         if key in ("in_spec", "out_spec"):
-            for inner, kind in _strings(json.loads(text)):
-                if inner == "type" and kind not in CONTAINERS:
+            for inner, kind in _values(json.loads(text)):
+                if inner == "type" and isinstance(kind, str) and kind not in CONTAINERS:
                     raise UnsafeModel(
                         f"model.pt2: {name} holds the container {kind[:80]!r}; known are {', '.join(CONTAINERS)}"
                     )
 
 
-def _strings(value: Any) -> Iterator[tuple[str, str]]:
-    """Every text in the JSON value with the key that it stands under."""
+def _values(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every value in the JSON value, itself too, with the key that it stands under."""
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
         key, item = waiting.pop()
+        yield key, item
         if isinstance(item, dict):
             waiting += item.items()
         elif isinstance(item, list):
             waiting += [(key, inner) for inner in item]
-        elif isinstance(item, str):
-            yield key, item
 
 
 def _is_arithmetic(text: str) -> bool:

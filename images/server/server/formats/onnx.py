@@ -6,6 +6,7 @@ from typing import Any
 
 import onnxruntime
 
+from server.formats import UnsupportedModel
 from server.signature import Array, Signature, Tensor
 
 DATATYPES = {
@@ -27,10 +28,15 @@ class Onnx:
 
 
 def load(folder: Path, signature: Signature | None, threads: int) -> Onnx:
-    """The session of model.onnx."""
+    """The session of model.onnx. That external data lie in `folder`, links followed, onnxruntime sees to itself."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's have no class in common
+        raise UnsupportedModel(
+            f"model.onnx: onnxruntime refuses it, export it anew with all its data in this folder: {' '.join(str(error).split())[:600]}"
+        ) from error
     own = Signature(tuple(map(_tensor, session.get_inputs())), tuple(map(_tensor, session.get_outputs())))
     return Onnx(session, signature or own)
 
