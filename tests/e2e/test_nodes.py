@@ -1,4 +1,4 @@
-"""A node dies in the middle of a training: the next attempt goes on elsewhere from the checkpoint, and it does not count."""
+"""Nodes go: one dies in the middle of a training, which goes on elsewhere from its checkpoint; one is drained under a served model."""
 
 import subprocess
 import sys
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import ROOT, Kubectl, condition, finished, training, until
+from .conftest import ROOT, Kubectl, Manifest, condition, endpoint, finished, training, until
+from .test_serving import load, serving, train
 
+NODES = {"noria-1", "noria-2"}
 VICTIM = "noria-2"
 
 
@@ -66,3 +68,56 @@ def test_a_lost_node(kubectl: Kubectl, workspace: str) -> None:
         "logs", "-n", workspace, "-l", "noria.dev/owner-name=survivor,noria.dev/attempt=2", "-c", "main", "--tail=-1"
     ).stdout
     assert "resumed after step" in logs
+    versions = kubectl.list("modelversions", workspace)
+    assert [each["metadata"]["name"] for each in versions if each["spec"]["model"] == "survivor"] == ["survivor-1"]
+    for kind in ("jobs", "pods"):
+        made = kubectl.list(kind, workspace, "noria.dev/owner-name=survivor")
+        assert sorted(each["metadata"]["labels"]["noria.dev/attempt"] for each in made) == ["1", "2"], kind
+
+
+@pytest.fixture
+def uncordoned(kubectl: Kubectl) -> Iterator[None]:
+    """Both nodes take pods again afterwards."""
+    yield
+    kubectl.run("uncordon", *sorted(NODES))
+
+
+def drain(kubectl: Kubectl, node: str, labels: str) -> None:
+    """Evicts the pods with these labels, by the eviction API, and returns when they are gone."""
+    words = ["--ignore-daemonsets", "--delete-emptydir-data", f"--pod-selector={labels}", "--timeout=100s"]
+    kubectl.run("drain", node, *words)
+
+
+@pytest.mark.usefixtures("uncordoned")
+def test_no_request_is_lost_while_a_node_is_drained(kubectl: Kubectl, workspace: str, gateway: str) -> None:
+    """Only the Endpoint's pods are evicted: what runs once here, as the gateway, would go down with its node."""
+    labels = "noria.dev/owner-name=drained,component=predictor"
+    apart = {
+        "weight": 100,
+        "podAffinityTerm": {
+            "labelSelector": {"matchLabels": {"noria.dev/owner-name": "drained"}},
+            "topologyKey": "kubernetes.io/hostname",
+        },
+    }
+    spread = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    small = {"cpu": "250m", "memory": "1Gi"}
+
+    def where() -> list[str]:
+        """The nodes of its pods, while both are ready and no other is left."""
+        pods: list[Manifest] = kubectl.list("pods", workspace, labels)
+        ready = all(condition(each, "Ready").get("status") == "True" for each in pods)
+        return [each["spec"]["nodeName"] for each in pods] if ready and len(pods) == 2 else []
+
+    train(kubectl, workspace, "drained", "sklearn", {}, "iris")
+    model = {"name": "drained", "version": 1}
+    predictor = {"replicas": 2, "resources": small, "placement": {"affinity": spread}}
+    kubectl.apply(endpoint("drained", workspace, model=model, predictor=predictor))
+    host = serving(kubectl, "drained", workspace, "drained-1")
+    assert set(until(where, "two replicas")) == NODES
+    with load(gateway, host) as answers:
+        until(lambda: answers["200"] > 100, "clients are served")
+        drain(kubectl, "noria-1", labels)
+        until(lambda: where() == ["noria-2"] * 2, "both replicas are on the other node")
+        kubectl.run("uncordon", "noria-1")
+    assert set(answers) == {"200"}, answers
+    kubectl.run("delete", "modelendpoint", "drained", "-n", workspace)

@@ -5,6 +5,8 @@ import http.client
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -62,6 +64,29 @@ def serving(kubectl: Kubectl, name: str, workspace: str, version: str, seconds: 
     return str(until(look, f"Endpoint {name} serves {version}", seconds))
 
 
+@contextmanager
+def load(gateway: str, host: str) -> Iterator[Counter[str]]:
+    """Four clients that ask the Endpoint all the time for a flower's kind; what they were answered, by status."""
+    stop, answers, path = threading.Event(), Counter[str](), f"/v1/models/{host.partition('.')[0]}:predict"
+
+    def client() -> None:
+        while not stop.is_set():
+            try:
+                status, _ = ask(gateway, host, path, {"instances": [FLOWER]})
+                answers[str(status)] += 1
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                answers[f"{type(error).__name__}: {error}"] += 1
+
+    with concurrent.futures.ThreadPoolExecutor(4) as clients:
+        running = [clients.submit(client) for _ in range(4)]
+        try:
+            yield answers
+        finally:
+            stop.set()
+        for each in running:
+            each.result()
+
+
 @pytest.mark.parametrize("format", RECIPES)
 def test_each_format_is_trained_and_served(kubectl: Kubectl, workspace: str, gateway: str, format: str) -> None:
     name = format.split("-")[0]
@@ -110,25 +135,9 @@ def test_not_one_request_fails_while_the_version_changes(kubectl: Kubectl, works
         )
     )
     host = serving(kubectl, "rolling", workspace, "rolling-1")
-    stop, answers = threading.Event(), Counter[str]()
-
-    def load() -> None:
-        while not stop.is_set():
-            try:
-                status, _ = ask(gateway, host, "/v1/models/rolling:predict", {"instances": [FLOWER]})
-                answers[str(status)] += 1
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                answers[f"{type(error).__name__}: {error}"] += 1
-
-    with concurrent.futures.ThreadPoolExecutor(4) as clients:
-        running = [clients.submit(load) for _ in range(4)]
-        try:
-            train(kubectl, workspace, "rolling", "sklearn", {}, "iris", job="rolling-2")
-            serving(kubectl, "rolling", workspace, "rolling-2")
-        finally:
-            stop.set()
-        for each in running:
-            each.result()
+    with load(gateway, host) as answers:
+        train(kubectl, workspace, "rolling", "sklearn", {}, "iris", job="rolling-2")
+        serving(kubectl, "rolling", workspace, "rolling-2")
     assert set(answers) == {"200"}, answers
     assert answers["200"] > 100
     kubectl.run("delete", "modelendpoint", "rolling", "-n", workspace)

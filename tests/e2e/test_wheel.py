@@ -3,18 +3,13 @@
 `make demo-loop` proves whole cycles; this proves what people do by hand, and that the numbers are right.
 """
 
-import concurrent.futures
-import http.client
 import json
 import subprocess
 import sys
-import threading
 import time
 import urllib.parse
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +18,7 @@ import pytest
 from noria.plan.wheel import promql
 
 from .conftest import KUBECONFIG, ROOT, Kubectl, condition, endpoint, says, until
-from .test_serving import FLOWER, ask, serving, train
+from .test_serving import FLOWER, ask, load, serving, train
 
 ROLES = {"grace": "edit", "ada": "noria-modelendpoints-approver"}
 STEP_SECONDS, WINDOW_SECONDS = 5, 120
@@ -86,29 +81,6 @@ def turning(kubectl: Kubectl, workspace: str) -> Iterator[str]:
     )
     yield serving(kubectl, "turning", workspace, "turning-1")
     kubectl.run("delete", "modelendpoint", "turning", "-n", workspace)
-
-
-@contextmanager
-def load(gateway: str, host: str) -> Iterator[Counter[str]]:
-    """Four clients that ask all the time; what they were answered, by status."""
-    stop, answers = threading.Event(), Counter[str]()
-
-    def client() -> None:
-        while not stop.is_set():
-            try:
-                status, _ = ask(gateway, host, "/v1/models/turning:predict", {"instances": [FLOWER]})
-                answers[str(status)] += 1
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                answers[f"{type(error).__name__}: {error}"] += 1
-
-    with concurrent.futures.ThreadPoolExecutor(4) as clients:
-        running = [clients.submit(client) for _ in range(4)]
-        try:
-            yield answers
-        finally:
-            stop.set()
-        for each in running:
-            each.result()
 
 
 def annotate(
