@@ -42,7 +42,9 @@ def verify(folder: Path, digest: str) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+    """With links to folders, which may lead to files anywhere."""
+    found = [Path(root) / name for root, folders, names in os.walk(folder) for name in (*folders, *names)]
+    return [path for path in found if path.is_symlink() or not path.is_dir()]
 
 
 def _check(folder: Path, path: str, size: int, sha256: str) -> None:

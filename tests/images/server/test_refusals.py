@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -20,13 +21,20 @@ def refused(job: str, folder: Path, log: Path, **changes: str) -> str:
     """The termination message of a server that ends with 1 before it listens."""
     command = [sys.executable, "-m", "server", f"--model_name={job}", f"--model_dir={folder}"]
     result = subprocess.run(
-        command, env=environment(job, log, **changes), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment(job, log, **changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
     )
     assert result.returncode == 1 and "Uvicorn" not in result.stdout, result.stdout
     return log.read_text()
 
 
-@pytest.mark.parametrize("change", ["content", "size", "missing", "extra", "link", "manifest", "no manifest"])
+@pytest.mark.parametrize(
+    "change", ["content", "size", "missing", "extra", "link", "link to a folder", "manifest", "no manifest"]
+)
 def test_digest_mismatch(copied: Any, tmp_path: Path, change: str) -> None:
     folder: Path = copied("iris")
     model = folder / "model.onnx"
@@ -43,14 +51,19 @@ def test_digest_mismatch(copied: Any, tmp_path: Path, change: str) -> None:
         case "link":
             model.unlink()
             model.symlink_to(MODELS / "iris/job/attempt-1/model.onnx")
+        case "link to a folder":
+            (folder / "sub").symlink_to(MODELS / "digits")
         case "manifest":
             manifest = json.loads((folder / "manifest.json").read_text())
             (folder / "manifest.json").write_text(json.dumps(manifest))
         case "no manifest":
             (folder / "manifest.json").unlink()
-    named = {"extra": "sub/code.py", "manifest": "manifest.json", "no manifest": "manifest.json"}.get(
-        change, "model.onnx"
-    )
+    named = {
+        "extra": "sub/code.py",
+        "link to a folder": "sub",
+        "manifest": "manifest.json",
+        "no manifest": "manifest.json",
+    }.get(change, "model.onnx")
     assert refused("iris", folder, tmp_path / "log").startswith(f"DigestMismatch: {named}: ")
 
 
@@ -84,6 +97,8 @@ def crafted_pickle(command: str) -> bytes:
 
 
 DIGITS = MODELS / "digits/job/attempt-1/model.pt2"
+END = 22
+"""Bytes of a zip's last record, without a comment."""
 
 
 def test_legitimate_archive_passes() -> None:
@@ -123,6 +138,31 @@ def test_member_that_save_does_not_write(tmp_path: Path, member: str) -> None:
     assert str(refusal.value).startswith(
         f"model.pt2: it holds {member!r}, a member that torch.export.save does not write"
     )
+
+
+def test_of_two_directories_torch_reads_the_one_that_was_checked(tmp_path: Path) -> None:
+    """zipfile takes what lies before the end of the file for the directory; torch, in some versions, what the end points to."""
+    ran, path = tmp_path / "ran", tmp_path / "model.pt2"
+    crafted = crafted_pickle(f"touch {ran}")
+    honest = rewritten(DIGITS, tmp_path / "honest.pt2").read_bytes()
+    bad = rewritten(DIGITS, tmp_path / "bad.pt2", serialized_state_dict=crafted)
+    length, start = struct.unpack_from("<12x2L", honest, len(honest) - END)
+    path.write_bytes(bytes(length) + honest[:start])
+    with zipfile.ZipFile(bad) as old, zipfile.ZipFile(path, "a") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    written = path.read_bytes()
+    path.write_bytes(written[:-END] + honest[start:-END] + written[-END:])
+
+    assert crafted in path.read_bytes()
+    with zipfile.ZipFile(path) as archived, zipfile.ZipFile(DIGITS) as source:
+        assert {name: archived.read(name) for name in archived.namelist()} == {
+            name: source.read(name) for name in source.namelist()
+        }
+    checked = archive.check(path)
+    assert crafted not in checked.getvalue()
+    torch.export.load(checked)
+    assert not ran.exists()
 
 
 def newer(path: Path, pickled: bool) -> Path:

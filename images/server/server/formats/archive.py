@@ -46,14 +46,22 @@ EXPRESSION_NODES = (
 )  # fmt: skip
 
 
-def check(path: Path) -> None:
-    """Raises UnsafeModel, naming the member and what is in it, unless nothing in the archive can run code."""
+def check(path: Path) -> io.BytesIO:
+    """The archive written anew, for torch to read what was checked: it may find other members in the file than zipfile does.
+
+    Raises UnsafeModel, naming the member and what is in it, unless nothing in the archive can run code.
+    """
+    checked = io.BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(checked, "w") as anew:
             for member in archive.infolist():
-                _check_member(member.filename, archive.read(member))  # by entry: names may repeat
+                content = archive.read(member)  # by entry: names may repeat
+                _check_member(member.filename, content)
+                anew.writestr(member.filename, content)
     except zipfile.BadZipFile as error:
         raise UnsafeModel(f"{path.name} is not a torch.export archive: write it with torch.export.save") from error
+    checked.seek(0)
+    return checked
 
 
 def _check_member(name: str, content: bytes) -> None:

@@ -40,10 +40,9 @@ def _named(value: Array, categories: list[str] | None) -> Array:
 
 def load(folder: Path, signature: Signature | None, threads: int) -> TorchExport:
     """The program in model.pt2."""
-    path = folder / "model.pt2"
-    check(path)
+    checked = check(folder / "model.pt2")
     torch.set_num_threads(threads)
-    program = torch.export.load(str(path))
+    program = torch.export.load(checked)
     return TorchExport(program.module(), signature or Signature(_inputs(program), ()))
 
 
