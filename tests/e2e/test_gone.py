@@ -70,6 +70,18 @@ def test_a_new_version_waits_for_kserve_and_the_old_one_serves(
     assert set(answers) == {"200"}, answers
 
 
+def test_without_pods_it_is_not_ready_though_kserve_cannot_say_so(
+    kubectl: Kubectl, workspace: str, lasting: str
+) -> None:
+    service = status(kubectl, workspace)["current"]["inferenceService"]
+    with gone(kubectl, "kserve-controller-manager", "kserve"):
+        kubectl.run("scale", "deployment", f"{service}-predictor", "-n", workspace, "--replicas=0")
+        says(kubectl, "modelendpoint", "lasting", workspace, "Ready", "Restarting")
+        live = kubectl.get("inferenceservice", service, workspace)
+        assert condition(live, "Ready")["status"] == "True", "KServe's last word"
+    says(kubectl, "modelendpoint", "lasting", workspace, "Ready", "Serving")
+
+
 def test_a_signal_is_unknown_while_prometheus_is_gone(
     kubectl: Kubectl, workspace: str, gateway: str, lasting: str
 ) -> None:

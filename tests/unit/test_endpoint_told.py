@@ -49,6 +49,13 @@ def test_how_many_servers_answer_is_told() -> None:
     assert variant.without("Deployment").plan().status.manifest()["replicas"] == {"ready": 0, "desired": 3}
 
 
+def test_without_a_pod_that_is_ready_it_is_not_whatever_kserve_said_last() -> None:
+    variant = case("serving")
+    assert variant.told("Ready").startswith("True Serving")
+    variant.child("Deployment")["status"] = {"replicas": 1}
+    assert variant.told("Ready") == "False Restarting: digits-1: it is being started again"
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -6,10 +6,10 @@ from noria.api.cycle import Cycle
 from noria.api.endpoint import Served
 from noria.plan import offline
 from noria.plan.manifests import moment
-from noria.plan.wheel import challengers, gates, scoring, serving, traffic
+from noria.plan.wheel import challengers, gates, scoring, traffic
 from noria.plan.wheel.course import closed, enter
 from noria.plan.wheel.ending import leaving, over, stop
-from noria.plan.wheel.trouble import trouble
+from noria.plan.wheel.trouble import ready, trouble
 from noria.plan.wheel.view import APPROVE, BY, Refusal, Turn, View
 
 
@@ -57,10 +57,10 @@ def scored(view: View, turn: Turn, cycle: Cycle) -> Turn:
 
 def starting(view: View, turn: Turn, cycle: Cycle) -> Turn:
     """Until KServe calls the challenger ready, or its time is over."""
-    if serving.ready(view.service(turn.next)):
+    name = turn.next.inference_service if turn.next else ""
+    if ready(view.observed, name):
         return enter(view, turn, cycle)
     if turn.current and _elapsed(view, cycle.stage_time) >= view.endpoint.spec.rollout.deadline_seconds:
-        name = turn.next.inference_service if turn.next else ""
         why = trouble(view.observed, name) or Refusal("NotReady", "KServe does not call it ready")
         text = f"not ready within rollout.deadlineSeconds: {why.message}"
         return stop(view, turn, cycle, "Failed", Refusal(why.reason, text))
@@ -70,7 +70,7 @@ def starting(view: View, turn: Turn, cycle: Cycle) -> Turn:
 def watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
     """Mirroring and canary: the route first, then the hold, and gates all the time."""
     assert turn.next is not None
-    if not serving.ready(view.service(turn.next)):
+    if not ready(view.observed, turn.next.inference_service):
         return _not_ready(view, turn, cycle, turn.next)
     if cycle.settled_time is None:
         settled = traffic.settled(view, turn)
@@ -108,7 +108,7 @@ def moving(view: View, turn: Turn, cycle: Cycle) -> Turn:
     """Until the gateway sends everything to the challenger, which then is the champion."""
     following = turn.next
     assert following is not None
-    if not serving.ready(view.service(following)):
+    if not ready(view.observed, following.inference_service):
         return _not_ready(view, turn, cycle, following) if turn.current else turn
     if not traffic.settled(view, turn):
         return turn

@@ -9,7 +9,7 @@ from noria.plan.contract import Event
 from noria.plan.wheel import challengers, serving, traffic
 from noria.plan.wheel.beginning import refused_rollback
 from noria.plan.wheel.scoring import waits
-from noria.plan.wheel.trouble import trouble
+from noria.plan.wheel.trouble import ready, trouble
 from noria.plan.wheel.view import APPROVE, BY, RETRAIN, RETRY, ROLLBACK_TO, Refusal, Turn, View
 
 
@@ -21,7 +21,7 @@ def conditions(view: View, turn: Turn) -> list[Condition]:
 def _served(view: View, turn: Turn) -> Iterator[Condition]:
     observed, current = view.observed, turn.current
     behind = _behind(view, turn)
-    if current and serving.ready(view.service(current)):
+    if current and ready(observed, current.inference_service):
         yield condition(observed, "Ready", True, "Serving", f"{current.version} serves")
     elif current:
         why = trouble(observed, current.inference_service) or Refusal("Restarting", "it is being started again")

@@ -1,4 +1,4 @@
-"""Why an InferenceService is not ready, from its pods first, since they know best."""
+"""Whether an InferenceService is ready, and why it is not: from its pods first, since they know best."""
 
 from noria.plan import causes
 from noria.plan.contract import Manifest, Observed
@@ -6,10 +6,18 @@ from noria.plan.wheel import serving
 from noria.plan.wheel.view import Refusal
 
 
+def ready(observed: Observed, name: str) -> bool:
+    """Whether KServe calls it ready, and its Deployment has a pod that is: while KServe is gone, its last word stays."""
+    service, live = _child(observed, "InferenceService", name), deployment(observed, name)
+    conditions = (service or {}).get("status", {}).get("conditions", [])
+    called = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return called and (live is None or live.get("status", {}).get("readyReplicas", 0) > 0)
+
+
 def trouble(observed: Observed, name: str) -> Refusal | None:
     """The cause; None if it is ready, not there yet, or simply on its way."""
     service = _child(observed, "InferenceService", name)
-    if service is None or serving.ready(service):
+    if service is None or ready(observed, name):
         return None
     pods = [
         each
