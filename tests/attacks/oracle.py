@@ -12,7 +12,7 @@ from noria.plan.contract import KINDS, Manifest, Query
 MADE = {
     "TrainingJob": {"Job", "Service", "ConfigMap"},
     "Endpoint": {
-        "InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule", "PodMonitor",
+        "InferenceService", "PodDisruptionBudget", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule", "PodMonitor",
     },
     "Pipeline": {"PipelineRun"},
     "PipelineRun": {"Pod", "Job", "TrainingJob", "ModelVersion"},
@@ -59,6 +59,8 @@ def faults(owner: Manifest, child: Manifest) -> Iterator[str]:
         yield "the Service leads elsewhere"
     if kind == "HTTPRoute":
         yield from _route(owner, child["spec"])
+    if kind == "PodDisruptionBudget":
+        yield from _budget(owner, child["spec"])
     if kind == "PodMonitor" and child["spec"]["selector"] != {
         "matchLabels": {"noria.dev/owner-uid": owner["metadata"]["uid"]}
     }:
@@ -156,6 +158,14 @@ def _route(owner: Manifest, spec: Manifest) -> Iterator[str]:
         for each in (*rule["backendRefs"], *mirrors):
             if "namespace" in each or not each["name"].startswith(f"{name}-"):
                 yield f"it sends requests to {each}"
+
+
+def _budget(owner: Manifest, spec: Manifest) -> Iterator[str]:
+    chosen = spec["selector"].get("matchLabels", {}).get("serving.kserve.io/inferenceservice", "")
+    if not chosen.startswith(f"{owner['metadata']['name']}-"):
+        yield f"it keeps the pods of {chosen or 'others'}"
+    if (spec.get("maxUnavailable"), spec.get("minAvailable")) != (1, None):
+        yield "it lets no pod be evicted"
 
 
 def leaks(query: Query, namespace: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from . import oracle, world
 from .conftest import Api, noria
 
 TRAINING = noria("TrainingJob", "a", {"image": "i", "code": {"x.py": ""}})
-SERVING = noria("Endpoint", "a", {"model": {"name": "m", "track": "Latest"}})
+SERVING = noria("Endpoint", "a", {"model": {"name": "m", "track": "Latest"}, "predictor": {"replicas": 2}})
 
 
 def _child(written: Manifest, kind: str) -> tuple[Manifest, Manifest]:
@@ -90,6 +90,8 @@ def test_a_harmful_job_is_found(name: str) -> None:
         ("InferenceService", "field containers", lambda it: it["spec"]["predictor"].update(containers=[])),
         ("HTTPRoute", "answers to", lambda it: it["spec"].update(hostnames=["victim.other.noria.internal"])),
         ("HTTPRoute", "sends requests", lambda it: it["spec"]["rules"][0]["backendRefs"][0].update(namespace="victim")),
+        ("PodDisruptionBudget", "keeps the pods", lambda it: it["spec"].update(selector={})),
+        ("PodDisruptionBudget", "no pod be evicted", lambda it: it["spec"].update(maxUnavailable=0)),
         ("PodMonitor", "scrapes pods of others", lambda it: it["spec"].update(selector={})),
     ],
 )  # fmt: skip

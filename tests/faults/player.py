@@ -20,6 +20,7 @@ CHILDREN = (
     "ConfigMap",
     "Service",
     "InferenceService",
+    "PodDisruptionBudget",
     "HTTPRoute",
     "RoleBinding",
     "LimitRange",

@@ -109,7 +109,9 @@ def _team(namespace: str) -> Manifest:
 
 def _endpoint(namespace: str) -> Manifest:
     model = {"name": "digits", "track": "Latest"}
-    return resource("Endpoint", "digits", namespace, model=model, rollout={"drainSeconds": 1})
+    return resource(
+        "Endpoint", "digits", namespace, model=model, predictor={"replicas": 2}, rollout={"drainSeconds": 1}
+    )
 
 
 def pipeline(namespace: str) -> Manifest:

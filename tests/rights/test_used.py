@@ -79,16 +79,28 @@ async def cancelled(play: Play) -> None:
 
 
 async def turned(play: Play) -> None:
-    """An Endpoint is asked by hand to train, by a Pipeline that keeps one run; then nothing is watched, and no gateway is there."""
+    """Somebody changes the disruption budget of an Endpoint, and it changes back. It is asked by hand to train, by a Pipeline that
+    keeps one run; then nothing is watched, and no gateway is there."""
     api, name = play.api, play.namespace
     steps = pipeline(name)
     await api.create(steps | {"spec": steps["spec"] | {"historyLimits": {"succeeded": 0}}})
     watched = {"signals": [{"name": "errors", "type": "ErrorRate", "threshold": 0.5}]}
     again = {"signals": ["errors"], "pipeline": {"name": "digits"}}
     await api.create(version(name, 2))
-    spec: Manifest = {"model": {"name": "digits", "track": "Latest"}, "rollout": {"drainSeconds": 1}}
+    spec: Manifest = {
+        "model": {"name": "digits", "track": "Latest"},
+        "predictor": {"replicas": 2},
+        "rollout": {"drainSeconds": 1},
+    }
     made = await api.create(resource("Endpoint", "digits", name, **spec, monitoring=watched, retrain=again))
     await play.until(lambda: serves(2)(api, name))
+    (budget,) = await api.list("PodDisruptionBudget", name)
+    await api.patch(budget, {"spec": {"maxUnavailable": 2}})
+
+    async def restored() -> bool:
+        return all(each["spec"]["maxUnavailable"] == 1 for each in await api.list("PodDisruptionBudget", name))
+
+    await until(play, restored)
     await api.patch(made, {"metadata": {"annotations": {"noria.dev/retrain": "now", "noria.dev/by": "admin"}}})
     await play.until(lambda: serves(3)(api, name))
     run = resource("PipelineRun", "own", name, pipeline="digits", ttlSecondsAfterFinished=0)

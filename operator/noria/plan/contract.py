@@ -49,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("Lease", "coordination.k8s.io/v1", "leases"),
         Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
         Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"),
+        Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets", fixed=True),
         Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices"),
         Kind("PrometheusRule", "monitoring.coreos.com/v1", "prometheusrules"),
         Kind("PodMonitor", "monitoring.coreos.com/v1", "podmonitors"),

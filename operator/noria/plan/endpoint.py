@@ -139,6 +139,8 @@ def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
         live = view.child("InferenceService", name)
         if made := serving.inference_service(endpoint, by_service.get(name), live, settings):
             yield made
+            if budget := serving.disruption_budget(endpoint, name):
+                yield budget
     yield from monitors.monitors(view, recorded)
     yield from _jobs(view, recorded.cycle)
     yield from probing.jobs(endpoint, view.observed)
@@ -191,7 +193,15 @@ def _replicas(endpoint: Endpoint, observed: Observed, current: Served | None) ->
 
 CONTROLLER = Controller(
     resource=Endpoint,
-    owns=("InferenceService", "HTTPRoute", "TrainingJob", "PipelineRun", "Job", "PrometheusRule"),
+    owns=(
+        "InferenceService",
+        "PodDisruptionBudget",
+        "HTTPRoute",
+        "TrainingJob",
+        "PipelineRun",
+        "Job",
+        "PrometheusRule",
+    ),
     watches=("PodMonitor", "Pod", "Deployment", "Event"),
     needs=needs,
     plan=plan,

@@ -1,4 +1,5 @@
-"""What one served version is made of: an InferenceService of KServe; and the HTTPRoute that gives the Endpoint its address."""
+"""What one served version is made of: an InferenceService of KServe, and a disruption budget for its pods; and the HTTPRoute that
+gives the Endpoint its address."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -109,6 +110,18 @@ def _model(endpoint: Endpoint, version: ModelVersion, settings: Settings) -> Man
     }
 
 
+def disruption_budget(endpoint: Endpoint, service: str) -> Manifest | None:
+    """What lets a drained node have one pod of an InferenceService at a time; None where there is but one."""
+    if endpoint.spec.predictor.replicas < 2:
+        return None
+    spec = {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",  # pods that do not answer hold no drain up
+        "selector": {"matchLabels": {POD_LABEL: service, "component": "predictor"}},
+    }
+    return child(endpoint, "PodDisruptionBudget", service, {"spec": spec})
+
+
 class Share(NamedTuple):
     """An InferenceService and its weight beside others; of a mirror the percentage of requests that are copied."""
 
@@ -176,9 +189,3 @@ def rejection(live: Manifest | None) -> str | None:
             if each["type"] in ("Accepted", "ResolvedRefs") and each["status"] == "False":
                 return f"says {each.get('reason', each['type'])}: {each.get('message', '')}"
     return None
-
-
-def ready(service: Manifest | None) -> bool:
-    """Whether KServe calls the InferenceService ready."""
-    conditions = (service or {}).get("status", {}).get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
