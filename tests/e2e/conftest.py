@@ -147,6 +147,16 @@ def workspace(kubectl: Kubectl, images: dict[str, str], pytestconfig: pytest.Con
         kubectl.run("delete", "workspace", name, "--wait=false")
 
 
+@pytest.fixture(autouse=True)
+def own_endpoints(kubectl: Kubectl, workspace: str) -> Iterator[None]:
+    """Those that a test makes go with it, however it ends: their pods stand where the next test's should."""
+    before = kubectl.run("get", "modelendpoints", "-n", workspace, "-o", "name").stdout.split()
+    yield
+    after = kubectl.run("get", "modelendpoints", "-n", workspace, "-o", "name").stdout.split()
+    if made := sorted(set(after) - set(before)):
+        kubectl.run("delete", *made, "-n", workspace)
+
+
 def training(name: str, namespace: str, **spec: Any) -> Manifest:
     """A TrainingJob."""
     return {

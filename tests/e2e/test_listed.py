@@ -52,7 +52,6 @@ def test_a_listed_namespace_is_enough(
     assert status == 200, answer
     until(lambda: kubectl.get("modelversion", "piped-1", workspace), "the pipeline's version")
     until(lambda: not kubectl.get("pipelinerun", "piped", workspace), "the run deletes itself")
-    kubectl.run("delete", "modelendpoint", "listed", "-n", workspace)
     mine = [each for each in asked(AUDIT_LOG) if listed in each["user"]["extra"][POD]]
     assert {each["objectRef"]["resource"] for each in mine} >= {
         "jobs",

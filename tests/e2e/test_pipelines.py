@@ -152,7 +152,6 @@ def test_the_example_from_data_to_traffic(
     assert (newest["trigger"]["reason"], newest["outcome"], newest["pipelineRun"]) == ("Manual", "Promoted", run)
     assert status["current"]["version"] == "numerals-3"
     assert predict(kubectl, workspace, gateway)[0] == 200
-    kubectl.run("delete", "modelendpoint", "numerals", "-n", workspace)
     for number in range(1, 5):
         kubectl.run("delete", "pipelinerun", f"numerals-{number}", "-n", workspace)
     until(lambda: not made(kubectl, "trainingjobs", workspace, "numerals-1"), "the run's trainings went with it")

@@ -104,4 +104,3 @@ def test_no_secret_leaves_where_it_was_put(kubectl: Kubectl, workspace: str, ima
     assert [
         (place, value) for place, text in told.items() for value in (SECRET, LITERAL, PARAMETER) if value in text
     ] == []
-    kubectl.run("delete", "modelendpoint", "planted", "-n", workspace)

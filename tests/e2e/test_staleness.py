@@ -72,4 +72,3 @@ def test_new_data_are_noticed_and_learned_once(kubectl: Kubectl, workspace: str,
     assert condition(kubectl.get("modelendpoint", "fresh", workspace), "Monitored")["status"] == "True"
     labels = "noria.dev/role=probe,noria.dev/owner-name=fresh"
     until(lambda: len(kubectl.list("jobs", workspace, labels)) == 1, "only the newest probe stays")
-    kubectl.run("delete", "modelendpoint", "fresh", "-n", workspace)

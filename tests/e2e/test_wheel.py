@@ -197,7 +197,6 @@ def test_nobody_takes_over_what_another_asked_for(kubectl: Kubectl, workspace: s
     withdrawn = ["annotate", "modelendpoint", "stuck", "-n", workspace, "noria.dev/approve-", "noria.dev/by-"]
     assert "may not approve" in kubectl.run(*withdrawn, "--as=grace", check=False).stderr
     assert kubectl.run(*withdrawn, "--as=ada", check=False).returncode == 0
-    kubectl.run("delete", "modelendpoint", "stuck", "-n", workspace)
 
 
 def test_approval_then_rollback_without_a_failed_request(
