@@ -26,8 +26,9 @@ DROPPED = (
     "noria.dev/applied",
 )
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+MARKED = ("Job", "Pod", "TrainingJob", "InferenceService", "PodDisruptionBudget")
 MARK = re.compile(r"-(?:[0-9a-f]{8}|[0-9a-f]{5})(?=-|$)")
-"""Hash over a uid, at the end of the name of a step's child or of an InferenceService; a pod's index may follow."""
+"""Hash over a uid, at the end of such a kind's name (a step's child, an InferenceService); a pod's index may follow."""
 
 
 class End:
@@ -79,7 +80,7 @@ class End:
 
 def alias(kind: str, name: str) -> str:
     """The name without a hash over a uid."""
-    return f"{kind}/{MARK.sub('', name)}" if kind in ("Job", "Pod", "TrainingJob", "InferenceService") else f"{kind}/{name}"  # fmt: skip
+    return f"{kind}/{MARK.sub('', name)}" if kind in MARKED else f"{kind}/{name}"
 
 
 async def observe(api: Api, namespace: str) -> End:

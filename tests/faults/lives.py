@@ -78,7 +78,7 @@ class Life:
     ground: Ground
     namespace: str
     before: list[str] = field(default_factory=list)
-    """What it and its children were before any edit."""
+    """What it and its children were before the newest edit."""
     spec: Manifest = field(default_factory=dict)
     mutation: Mutation | None = None
     writes: int = 0
@@ -185,7 +185,10 @@ class World:
                 for each in left:
                     each.wrong = _difference(each.before, now[each.namespace])
                 return
-            left = [each for each in left if not each.returned(now[each.namespace])]
+            back = [each for each in left if each.returned(now[each.namespace])]
+            for each in back:
+                each.before = now[each.namespace]
+            left = [each for each in left if each not in back]
 
     def count(self) -> None:
         """How much has been written about each since the last time."""
