@@ -91,7 +91,7 @@ class World:
     """One Pipeline and its runs. A look and what it writes are two happenings, and others come between."""
 
     def __init__(self, limit: int, policy: str, deadline: int | None) -> None:
-        self.now, self.limit = BEGIN, limit
+        self.now, self.limit, self.made = BEGIN, limit, 0
         told = {"cron": "* * * * *", "concurrencyPolicy": policy}
         told |= {"startingDeadlineSeconds": deadline} if deadline else {}
         spec = {"steps": [{"name": "a", "run": {"image": "i"}}], "schedule": told, "maxConcurrentRuns": limit}
@@ -101,7 +101,9 @@ class World:
         self.started = Counter[str]()
 
     def object(self, kind: str, name: str, spec: Manifest) -> Manifest:
-        metadata = {"name": name, "namespace": "n", "uid": f"uid-{name}", "generation": 1}
+        """Who makes an object of an earlier one's name makes another."""
+        self.made += 1
+        metadata = {"name": name, "namespace": "n", "uid": f"uid-{self.made}", "generation": 1}
         metadata["creationTimestamp"] = rfc3339(self.now)
         return {"apiVersion": "noria.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "status": {}}
 
