@@ -233,7 +233,10 @@ async def restarted(place: Plane, operator: Operator, objects: int, say: Any) ->
     seconds = time.monotonic() - again.began
     await asyncio.sleep(2 * QUIET_SECONDS)
     say(f"restart with {objects:,} objects, until all were looked at", f"{seconds:.1f} s")
-    say("its writes", f"{written(since(place, known)).total()}")
+    writes = written(since(place, known))
+    if writes:
+        raise RuntimeError(f"a restart wrote: {writes}")
+    say("its writes", "0")
     again.process.process.terminate()
     await asyncio.to_thread(again.process.process.wait, 30)
 

@@ -1,12 +1,15 @@
-"""What users may write by mistake, from the definitions' own schemas: each leaf gone, empty, zero, negative, too large, of
-another type, of no known word, and of every other word that is known."""
+"""What users may write by mistake, from the definitions' own schemas: each leaf gone, empty, zero, negative, doubled, at its
+bounds and past them, of another type, of no known word, of every other word that is known, and of the least that its pattern takes."""
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from hypothesis import find
+from hypothesis import strategies as st
 
 from noria.plan.contract import KINDS, Manifest
 
@@ -31,12 +34,14 @@ class Leaf(NamedTuple):
 
 
 class Mutation(NamedTuple):
-    """The value of a leaf in place of the one it has; `gone` takes the leaf away."""
+    """The value of a leaf in place of the one it has; `gone` takes the leaf away, `doubled` makes twice as much of what it has."""
 
     path: Place
     what: str
     value: Any
+    """Of what is doubled: what it is where nothing stands."""
     gone: bool = False
+    doubled: bool = False
 
     def __str__(self) -> str:
         return f"{'.'.join(self.path)}: {self.what}"
@@ -72,20 +77,28 @@ def mutations(leaf: Leaf) -> Iterator[Mutation]:
     yield Mutation(path, "gone", None, gone=True)
     yield Mutation(path, "null", None)
     kind = schema.get("type")
+    if kind in ("integer", "number", "string", "array"):
+        yield Mutation(path, "doubled", example(schema, path[-1]), doubled=True)
     if kind in ("integer", "number"):
         least, most = schema.get("minimum", 0), schema.get("maximum", 2**31 - 1)
         numbers = {"zero": 0, "negative": -1, "least": least, "most": most, "too many": most + 1, "huge": 2**62}
         yield from (Mutation(path, what, value) for what, value in numbers.items())
-        yield Mutation(path, "doubled", 2 * schema.get("default", 1))
         yield Mutation(path, "a word", "many")
     elif kind == "boolean":
         yield from (Mutation(path, str(value), value) for value in (True, False, "yes", 0))
     elif kind == "array":
         yield Mutation(path, "empty", [])
         yield Mutation(path, "a word", "many")
+        if most := schema.get("maxItems"):
+            each = example(schema["items"], path[-1])
+            yield from (Mutation(path, f"{count} items", [each] * count) for count in (most, most + 1))
     elif kind == "object" or "x-kubernetes-preserve-unknown-fields" in schema:
         yield Mutation(path, "empty", {})
         yield Mutation(path, "a list", [])
+        if most := schema.get("maxProperties"):
+            each = example(schema["additionalProperties"], path[-1])
+            pairs = [(f"k{number}", each) for number in range(most + 1)]
+            yield from (Mutation(path, f"{count} entries", dict(pairs[:count])) for count in (most, most + 1))
         yield Mutation(path, "strange", {"x": {"y": [None, 1, "z"]}})
     else:
         yield from (Mutation(path, f"the word {value}", value) for value in schema.get("enum", ()))
@@ -102,6 +115,15 @@ def mutations(leaf: Leaf) -> Iterator[Mutation]:
             Mutation(path, what, value) for what, value in {"zero": "0", "negative": "-1", "huge": "9E9"}.items()
         )
         yield Mutation(path, "a number", 7)
+        if pattern := schema.get("pattern"):
+            yield Mutation(path, "the least of its pattern", _least(pattern))
+        if most := schema.get("maxLength"):
+            yield from (Mutation(path, f"{count} letters", "x" * count) for count in (most, most + 1))
+
+
+@cache
+def _least(pattern: str) -> str:
+    return find(st.from_regex(pattern, fullmatch=True), lambda found: True)
 
 
 def mutated(base: Manifest, schema: Manifest, mutation: Mutation) -> Manifest:
@@ -112,15 +134,17 @@ def mutated(base: Manifest, schema: Manifest, mutation: Mutation) -> Manifest:
         schema = _inner(schema, name)
         holder = _entered(holder, name, schema)
     last: Any = _key(holder, mutation.path[-1])
+    there = bool(holder) if isinstance(holder, list) else last in holder
+    value = 2 * (holder[last] if there else mutation.value) if mutation.doubled else mutation.value
     if mutation.gone:
         if isinstance(holder, list):
             holder[:] = []
         else:
             holder.pop(last, None)
-    elif isinstance(holder, list) and not holder:
-        holder.append(mutation.value)
+    elif isinstance(holder, list) and not there:
+        holder.append(value)
     else:
-        holder[last] = mutation.value
+        holder[last] = value
     return changed
 
 
