@@ -58,10 +58,28 @@ def _asking(query: str) -> Manifest:
     }
 
 
+def _written(attack: Manifest) -> Manifest:
+    """What would be stored: of a change, the object as it would be then."""
+    if "before" in attack:
+        return dict(_merged(attack["before"], attack["change"]))
+    return dict(attack.get("manifest") or _asking(attack["query"]))
+
+
+def _merged(value: Any, change: Any) -> Any:
+    """A JSON merge patch, RFC 7386."""
+    if not isinstance(change, dict):
+        return change
+    merged = dict(value) if isinstance(value, dict) else {}
+    for key, each in change.items():
+        if each is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), each)
+    return merged
+
+
 ATTACKS = _attacks()
-WRITTEN = {
-    name: each.get("manifest") or _asking(each["query"]) for name, each in ATTACKS.items() if "before" not in each
-}
+WRITTEN = {name: _written(each) for name, each in ATTACKS.items()}
 STORED = [
     name
     for name, each in WRITTEN.items()
