@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -86,6 +86,31 @@ def rewritten(source: Path, target: Path, **members: bytes) -> Path:
     return target
 
 
+class Parts(NamedTuple):
+    """A zip without comments, cut."""
+
+    members: bytes
+    directory: bytes
+    end: bytes
+
+
+def parts(path: Path) -> Parts:
+    written = path.read_bytes()
+    length, start = struct.unpack_from("<12x2L", written, len(written) - END)
+    return Parts(written[:start], written[start : start + length], written[start + length :])
+
+
+def shifted(directory: bytes, by: int) -> bytes:
+    """The directory of members that lie so much further behind."""
+    changed, entry = bytearray(directory), 0
+    while entry < len(changed):
+        lengths = struct.unpack_from("<3H", changed, entry + 28)
+        (offset,) = struct.unpack_from("<L", changed, entry + 42)
+        struct.pack_into("<L", changed, entry + 42, offset + by)
+        entry += 46 + sum(lengths)
+    return bytes(changed)
+
+
 def crafted_pickle(command: str) -> bytes:
     class Crafted:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -144,15 +169,14 @@ def test_of_two_directories_torch_reads_the_one_that_was_checked(tmp_path: Path)
     """zipfile takes what lies before the end of the file for the directory; torch, in some versions, what the end points to."""
     ran, path = tmp_path / "ran", tmp_path / "model.pt2"
     crafted = crafted_pickle(f"touch {ran}")
-    honest = rewritten(DIGITS, tmp_path / "honest.pt2").read_bytes()
-    bad = rewritten(DIGITS, tmp_path / "bad.pt2", serialized_state_dict=crafted)
-    length, start = struct.unpack_from("<12x2L", honest, len(honest) - END)
-    path.write_bytes(bytes(length) + honest[:start])
-    with zipfile.ZipFile(bad) as old, zipfile.ZipFile(path, "a") as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    written = path.read_bytes()
-    path.write_bytes(written[:-END] + honest[start:-END] + written[-END:])
+    honest = parts(rewritten(DIGITS, tmp_path / "honest.pt2"))
+    bad = parts(rewritten(DIGITS, tmp_path / "bad.pt2", serialized_state_dict=crafted))
+    # By the end's word the directory is the bad one. zipfile takes the other, and what lies between as put before the file.
+    first = bytes(len(bad.directory)) + honest.members
+    directory = shifted(bad.directory, len(first))
+    end = bytearray(honest.end)
+    struct.pack_into("<L", end, 16, len(first) + len(bad.members))
+    path.write_bytes(first + bad.members + directory + honest.directory + end)
 
     assert crafted in path.read_bytes()
     with zipfile.ZipFile(path) as archived, zipfile.ZipFile(DIGITS) as source:
