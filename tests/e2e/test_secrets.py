@@ -83,7 +83,7 @@ def test_no_secret_leaves_where_it_was_put(kubectl: Kubectl, workspace: str, ima
         lambda: condition(kubectl.get("pipelinerun", "planted-bad", workspace), "Succeeded").get("status") == "False",
         "a parameter of the wrong type ends its run",
     )
-    says(kubectl, "modelendpoint", "planted", workspace, "Ready", "ServerFailed")
+    says(kubectl, "modelendpoint", "planted", workspace, "Ready", "UnsupportedModel")
 
     live = everything(kubectl, workspace)
     assert {"PipelineRun", "TrainingJob", "Endpoint", "ModelVersion", "Job", "Pod", "Event"} <= {

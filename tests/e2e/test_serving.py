@@ -117,6 +117,7 @@ def test_each_format_is_trained_and_served(kubectl: Kubectl, workspace: str, gat
     assert status == 400
     assert answer["error"]
     assert condition(kubectl.get("modelendpoint", name, workspace), "Verified")["status"] == "True"
+    kubectl.run("delete", "modelendpoint", name, "-n", workspace)
     until(
         lambda: not kubectl.list("inferenceservices", workspace, f"noria.dev/owner-name={name}"),
         "its InferenceService goes with it",
