@@ -16,9 +16,20 @@ def cluster(*arguments: str) -> None:
     subprocess.run([sys.executable, str(ROOT / "hack" / "cluster"), *arguments], check=True, timeout=300)
 
 
+def lacking(kubectl: Kubectl) -> list[str]:
+    """Deployments of which a pod is not ready; the node's end is known to the API server before its pods' is."""
+    found = kubectl.list("deployments")
+    return [
+        each["metadata"]["name"]
+        for each in found
+        if each["status"].get("readyReplicas", 0) < each["spec"]["replicas"]
+        or each["status"].get("unavailableReplicas")
+    ]
+
+
 @pytest.fixture
 def operator_elsewhere(kubectl: Kubectl) -> Iterator[None]:
-    """The operator runs on the other node; the victim is alive again afterwards."""
+    """The operator runs on the other node; the victim, and all that runs on it, is back afterwards."""
     kubectl.run("cordon", VICTIM)
     for pod in kubectl.list("pods", "noria-system"):
         if pod["spec"].get("nodeName") == VICTIM:
@@ -28,6 +39,7 @@ def operator_elsewhere(kubectl: Kubectl) -> Iterator[None]:
     yield
     cluster("up")
     until(lambda: condition(kubectl.get("node", VICTIM), "Ready").get("status") == "True", f"{VICTIM} is back")
+    until(lambda: not lacking(kubectl), "all Deployments have their pods again")
 
 
 @pytest.mark.usefixtures("operator_elsewhere")
