@@ -123,3 +123,6 @@ def test_no_request_is_lost_while_a_node_is_drained(kubectl: Kubectl, workspace:
         drain(kubectl, "noria-1", labels)
         until(lambda: where() == ["noria-2"] * 2, "both replicas are on the other node")
     assert set(answers) == {"200"}, answers
+    one = '{"spec": {"predictor": {"replicas": 1}}}'
+    kubectl.run("patch", "modelendpoint", "drained", "-n", workspace, "--type=merge", "-p", one)
+    until(lambda: not kubectl.list("poddisruptionbudgets", workspace), "one pod alone holds up no drain")
