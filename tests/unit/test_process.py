@@ -88,7 +88,7 @@ async def test_a_key_that_waits_for_the_lease_is_told_as_being_reconciled(monkey
     one, renewed = operator(), asyncio.Event()
     monkeypatch.setattr(one.lease, "holding", renewed.wait)
     one.queue.add(KEY)
-    working = asyncio.create_task(one.queue.work(one._handle))
+    working = asyncio.create_task(one.queue.work(one._handle, 1))
     await asyncio.sleep(0)
     one.refresh()
     assert REGISTRY.get_sample_value("noria_active_workers") == 1

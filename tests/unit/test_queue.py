@@ -123,13 +123,12 @@ async def test_one_namespace_that_waits_for_ever_holds_up_no_other() -> None:
         else:
             await asyncio.Event().wait()
 
-    workers = [asyncio.create_task(queue.work(handle)) for _ in range(3)]
+    working = asyncio.create_task(queue.work(handle, 3))
     for key in [*(f"a/{number}" for number in range(10)), "b/x"]:
         queue.add(key)
     await asyncio.wait_for(others.wait(), 5)
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 def test_failures_wait_longer_each_time_up_to_a_cap_until_a_success() -> None:
@@ -154,13 +153,14 @@ async def test_workers_run_different_keys_at_once_and_one_key_once() -> None:
         if key == "a/x" and not handled:
             queue.add("a/x")
         together = max(together, len(running))
-        await asyncio.sleep(0)
+        for _ in KEYS:
+            await asyncio.sleep(0)
         running.remove(key)
         handled.append(key)
         if len(handled) == len(KEYS) + 2:
             finished.set()
 
-    workers = [asyncio.create_task(queue.work(handle)) for _ in range(3)]
+    working = asyncio.create_task(queue.work(handle, 3))
     for key in KEYS:
         queue.add(key)
     queue.add("late/z", 0.05)
@@ -168,9 +168,8 @@ async def test_workers_run_different_keys_at_once_and_one_key_once() -> None:
     assert together == 3
     assert sorted(handled) == sorted([*KEYS, "a/x", "late/z"])
     assert handled[-1] == "late/z"
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_work_that_waits_for_nothing_lets_others_run() -> None:
@@ -183,10 +182,12 @@ async def test_work_that_waits_for_nothing_lets_others_run() -> None:
     async def handle(key: str) -> None:
         left.discard(key)
 
-    worker = asyncio.create_task(queue.work(handle))
-    await asyncio.sleep(0)
+    working = asyncio.create_task(queue.work(handle, len(KEYS)))
+    for _ in range(3):
+        await asyncio.sleep(0)
     assert 0 < len(left) < len(KEYS), "one turn of the loop, one look"
-    worker.cancel()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_keys_are_settled_when_none_of_them_is_ready_or_running() -> None:

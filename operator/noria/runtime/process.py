@@ -113,7 +113,7 @@ class Operator:
             for each in self.informers:
                 await each.synced.wait()
             await self.lease.acquired.wait()
-            tasks += [asyncio.create_task(self.queue.work(self._handle)) for _ in range(WORKERS)]
+            tasks.append(asyncio.create_task(self.queue.work(self._handle, WORKERS)))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if not any(task.cancelled() for task in ended):  # kopf cancels all tasks when a signal ends it
                 raise BeginAnew(

@@ -88,8 +88,7 @@ class Poller:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tell())
             for limits, turns in self._turns.items():
-                for _ in range(limits.at_once):
-                    tasks.create_task(turns.work(partial(self._ask, session)))
+                tasks.create_task(turns.work(partial(self._ask, session), limits.at_once))
             while True:
                 self._woken.clear()
                 all_of_them, self._all = self._all or clock() >= due, False

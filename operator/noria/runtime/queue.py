@@ -111,7 +111,7 @@ class Queue(Generic[K]):
             del self._workers[group]
         if lanes := self._resting.pop(group, None):
             self._turns[group] = lanes
-            self._woken.set()
+        self._woken.set()
         self._one_done.set()
         if (ahead := self._again.pop(key, None)) is not None:
             self._make_ready(key, ahead)
@@ -128,22 +128,30 @@ class Queue(Generic[K]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    async def work(self, handle: Callable[[K], Awaitable[None]]) -> None:
-        """Be one worker, for ever; `handle` raises nothing."""
-        while True:
-            while (key := self.take()) is None:
-                self._woken.clear()
-                due = self.next_due()
-                try:
-                    async with asyncio.timeout(None if due is None else max(0.0, due - self._now())):
-                        await self._woken.wait()
-                except TimeoutError:
-                    pass
+    async def work(self, handle: Callable[[K], Awaitable[None]], workers: int) -> None:
+        """Look at the keys, so many at once, for ever; `handle` raises nothing."""
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                looks.create_task(self._look(handle, await self._next(workers)))
+                await asyncio.sleep(0)  # looks that write nothing wait for nothing, and others must have their turn
+
+    async def _next(self, workers: int) -> K:
+        """Take a key, once one is ready and a worker free."""
+        while (full := len(self._running) >= workers) or (key := self.take()) is None:
+            self._woken.clear()
+            due = None if full else self.next_due()
             try:
-                await handle(key)
-            finally:
-                self.done(key)
-            await asyncio.sleep(0)  # a look that wrote nothing has waited for nothing, and others must have their turn
+                async with asyncio.timeout(None if due is None else max(0.0, due - self._now())):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+        return key
+
+    async def _look(self, handle: Callable[[K], Awaitable[None]], key: K) -> None:
+        try:
+            await handle(key)
+        finally:
+            self.done(key)
 
     def _make_ready(self, key: K, ahead: bool = False) -> None:
         self._due.pop(key, None)
