@@ -30,7 +30,7 @@ class News(NamedTuple):
 
 
 class Reach(Cluster):
-    """The server as one process reaches it: each write waits for its turn, and is refused once another leads."""
+    """The server as one process reaches it: each write waits for its turn, and none is sent once another leads."""
 
     def __init__(self, server: Server, process: "Process") -> None:
         self._server, self._process = server, process
@@ -59,11 +59,11 @@ class Reach(Cluster):
         return await self._in_turn(lambda: self._server.delete(manifest))
 
     async def _in_turn(self, write: Callable[[], Any]) -> Manifest:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._process.writes.append(turn)
-        await turn
         if not self._process.leads:
             raise Fenced(0, "Fenced", "another process leads", "")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._process.writes.append(turn)
+        await turn  # what is on its way arrives, even when another leads by then
         answer: Manifest = await write()
         return answer
 

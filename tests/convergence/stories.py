@@ -237,5 +237,46 @@ def deploying(*runs: str, **spec: Any) -> Any:
     return Case(objects=objects, settings=SETTINGS, absent=absent, world=serving, controllers=CONTROLLERS)
 
 
+def canary() -> Any:
+    """An Endpoint that serves version 1, until its user wants version 2 by a mirror and two steps."""
+    rollout = {
+        "mirror": {"holdSeconds": 30},
+        "steps": [{"weight": 20, "holdSeconds": 60}, {"weight": 50, "holdSeconds": 60}],
+        "drainSeconds": 15,
+    }
+    endpoint = {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "Endpoint",
+        "metadata": {"name": "digits", "namespace": "vision"},
+    }
+    endpoint["spec"] = {"model": {"name": "digits", "version": 1}, "rollout": rollout}
+    objects = [endpoint, *(version(number) for number in (1, 2))]
+    absent = frozenset({"PodMonitor", "PrometheusRule"})
+    return Case(objects=objects, settings=SETTINGS, absent=absent, world=wishing, controllers=CONTROLLERS)
+
+
+def version(number: int) -> dict[str, Any]:
+    """A version of the model digits."""
+    metadata = {"name": f"digits-{number}", "namespace": "vision", "labels": {"noria.dev/model": "digits"}}
+    uri = f"pvc://noria-artifacts/jobs/digits-0000000{number}/attempt-1"
+    lineage = {"trainingJob": "digits", "uid": "other", "attempt": 1, "image": "x"}
+    spec = {"model": "digits", "version": number, "uri": uri, "digest": "sha256:" + "b" * 64, "format": "torch-export"}
+    return {
+        "apiVersion": "noria.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": metadata,
+        "spec": spec | {"lineage": lineage},
+    }
+
+
+def wishing(server: Any) -> None:
+    """It serves, and its user wants the next version as soon as the first one serves."""
+    serving(server)
+    (endpoint,) = found(server, "Endpoint").values()
+    if endpoint.get("status", {}).get("current", {}).get("version") == "digits-1":
+        model = {"name": "digits", "version": 2}
+        server.seed(endpoint | {"spec": endpoint["spec"] | {"model": model}})
+
+
 def found(server: Any, kind: str) -> dict[str, Any]:
     return {ref.name: each for ref, each in server.objects.items() if ref.kind == kind}

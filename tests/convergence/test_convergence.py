@@ -15,6 +15,7 @@ from stories import (
     SETTINGS,
     WORKSPACE,
     after_a_run,
+    canary,
     deploying,
     found,
     golden,
@@ -187,6 +188,19 @@ def test_what_a_run_deploys_is_served_however_often_the_operator_dies(late: bool
     assert {"name": "outcome", "value": "Promoted"} in told["outputs"] and run["status"]["conditions"][0][
         "status"
     ] == "True"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])
+def test_a_canary_goes_all_its_steps_however_often_the_operator_dies(late: bool) -> None:
+    case = canary()
+    writes = check(case, late)
+    server = case.serve()
+    case.run(server, late)
+    (endpoint,) = found(server, "Endpoint").values()
+    newest = endpoint["status"]["history"][0]
+    assert (newest["challenger"], newest["outcome"]) == ("digits-2", "Promoted")
+    assert endpoint["status"]["current"]["version"] == "digits-2"
+    assert len([each for each in writes if each == "apply HTTPRoute digits"]) == 5, "first, mirror, 20 %, 50 %, all"
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])

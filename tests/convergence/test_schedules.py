@@ -14,13 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inmemory import Case, Server
 from schedule import Schedule
-from stories import deploying, pipeline_run, scheduled, trainings
+from stories import SETTINGS, WORKSPACE, canary, deploying, pipeline_run, scheduled, sweeping, trainings
+
+from noria.plan.controllers import CONTROLLERS
 
 STORIES: dict[str, Callable[[], Case]] = {
     "a training and its version": trainings,
     "a pipeline with a fan-out, a training and its evaluation": pipeline_run,
     "a pipeline that deploys": lambda: deploying("first"),
     "a pipeline by the clock": lambda: scheduled("Forbid"),
+    "a canary": canary,
+    "a Workspace whose claim is swept": lambda: Case(
+        objects=[WORKSPACE], settings=SETTINGS, world=sweeping, controllers=CONTROLLERS
+    ),
 }
 ORDERS = int(os.environ.get("NORIA_SCHEDULES", "300"))
 """Of all stories together."""
