@@ -149,6 +149,9 @@ class World:
         live = await self._live(life)
         if "status" in live and live["status"].get("observedGeneration") != live["metadata"]["generation"]:
             life.wrong = "it was taken, and nothing is told of it"
+        for each in live.get("status", {}).get("conditions", []):
+            if each["status"] != "True" and not each.get("message"):
+                life.wrong = f"condition {each['type']} is {each['status']}, and no message tells why"
         status, said = await self.play.api.replace(live | {"spec": life.spec})
         if status >= 300 and not life.final:
             life.wrong = f"it is not taken back: {said.get('message')}"
