@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from server.formats import UnsupportedModel
 from server.signature import Array, Signature, Tensor
@@ -13,6 +14,11 @@ DATATYPES = {
     "tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(float16)": "FP16", "tensor(bool)": "BOOL", "tensor(string)": "BYTES",
     **{f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }  # fmt: skip
+_OWN = [
+    each for each in vars(onnxruntime_pybind11_state).values() if isinstance(each, type) and issubclass(each, Exception)
+]
+REFUSALS = (*_OWN, RuntimeError)
+"""What onnxruntime raises of a model: classes of its own, which have no parent in common, and RuntimeError for the rest of C++."""
 
 
 class Onnx:
@@ -33,7 +39,7 @@ def load(folder: Path, signature: Signature | None, threads: int) -> Onnx:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     try:
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's have no class in common
+    except REFUSALS as error:
         raise UnsupportedModel(
             f"model.onnx: onnxruntime refuses it, export it anew with all its data in this folder: {' '.join(str(error).split())[:600]}"
         ) from error

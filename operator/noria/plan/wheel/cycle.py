@@ -50,7 +50,8 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
     going_there = cycle.trigger.reason == "Rollback" and back == cycle.challenger
     if back and turn.current and not going_there and (back == turn.current.version or not refused_rollback(view, turn)):
         return Refusal("ByHand", f"{view.action(BY) or 'somebody'} asked for {back}")
-    if cycle.challenger and view.version(cycle.challenger) is None:
+    challenger = view.version(cycle.challenger)
+    if cycle.challenger and challenger is None:
         return Refusal("VersionDeleted", f"{cycle.challenger} was deleted")
     pinned, deployed = view.endpoint.spec.model.version is not None, view.endpoint.spec.model.track == "Deployed"
     if cycle.trigger.reason == "Rollback" and not pinned:
@@ -68,8 +69,8 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
     early = cycle.stage not in WITH_TRAFFIC
     if wanted.metadata.name != cycle.challenger and (pinned or deployed or early):
         return Refusal(SUPERSEDED, f"{wanted.metadata.name} is wanted instead")
-    if early and turn.next and turn.next.inference_service != view.service_name(wanted):
-        return Refusal(SUPERSEDED, f"{wanted.metadata.name} is to be served otherwise")
+    if challenger and turn.next and turn.next.inference_service != view.service_name(challenger):
+        return Refusal(SUPERSEDED, f"{cycle.challenger} is to be served otherwise")
     return None
 
 
