@@ -22,6 +22,7 @@ from .stage import Play, cleared
 
 PAST = ("history", "cycles", "rejected", "attempts", "lastEndTime", "checked", "retention")
 """Fields of a status that tell what was, or hash over the generation; nothing takes that back."""
+FINAL = ("spec.cancel:", "spec.monitoring.signals.[].type: the word Staleness")
 WRITES = 40
 """So many writes an edit and its way back may take: two changes of version, and more than twice what they need."""
 SECONDS = 120.0
@@ -86,8 +87,8 @@ class Life:
 
     @property
     def final(self) -> bool:
-        """Whether the edit is an end, from which no way leads back."""
-        return self.mutation is not None and self.mutation.path == ("spec", "cancel")
+        """Whether no way leads back: a run was cancelled, or data that are older than half a second set off a training."""
+        return self.mutation is not None and str(self.mutation).startswith(FINAL)
 
     def returned(self, now: list[str]) -> bool:
         """Whether all is as it was. A training that was suspended goes on as its next attempt."""
@@ -220,7 +221,14 @@ def _present(end: End, namespace: str) -> list[str]:
 def _without_past(manifest: Manifest) -> Manifest:
     if not isinstance(status := manifest.get("status"), dict):
         return manifest
-    return manifest | {"status": {key: value for key, value in status.items() if key not in PAST}}
+    status = {key: value for key, value in status.items() if key not in PAST}
+    if manifest["kind"] == "Endpoint" and "signals" in status:
+        signals = manifest["spec"].get("monitoring", {}).get("signals", [])
+        ages = {each["name"] for each in signals if each["type"] == "Staleness"}
+        status["signals"] = [each | ({"value": "an age"} if each["name"] in ages else {}) for each in status["signals"]]
+        if status.get("worstSignal", "").partition(" ")[0] in ages:
+            del status["worstSignal"]
+    return manifest | {"status": status}
 
 
 def _difference(before: list[str], after: list[str]) -> str:
