@@ -85,7 +85,7 @@ def test_namespaces_take_turns(keys: list[str], data: Any) -> None:
 
 
 def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be_moved_there() -> None:
-    queue: Queue[str] = Queue(by_namespace)
+    queue: Queue[str] = Queue(by_namespace, share=4)
     for key in ("a/x", "a/z", "b/x"):
         queue.add(key)
     for key in ("a/y", "a/z"):

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 Lanes = tuple[OrderedDict[K, None], OrderedDict[K, None]]
 """Keys of one namespace that are ready: those ahead, and the others."""
-SHARE = 4
+SHARE = 2
 """Keys of one namespace that run at once."""
 
 
