@@ -149,6 +149,8 @@ class Cluster:
         except aiohttp.ClientError as error:
             raise Unreachable(0, "Unreachable", f"the watch broke: {error!r}", of.plural) from error
         finally:
+            if response.connection and response.connection.transport:
+                response.connection.transport.abort()  # no farewell by TLS, which would outlive `close`
             response.close()
 
     async def apply(self, manifest: Manifest, *, force: bool = True) -> Manifest:
