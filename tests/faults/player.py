@@ -181,14 +181,15 @@ class Player:
         if namespace is None:
             return False
         going = "deletionTimestamp" in namespace["metadata"]
+        children = [each for kind in CHILDREN for each in await self.api.list(kind, self.namespace)]
+        # Listed after their children: an owner that is made meanwhile is there, and one that is not there is gone.
         alive = {each["metadata"]["uid"] for each in await self._owners()}
         acted = False
-        for kind in CHILDREN:
-            for each in await self.api.list(kind, self.namespace):
-                references = each["metadata"].get("ownerReferences", [])
-                if going or (references and not any(one["uid"] in alive for one in references)):
-                    await self._remove(each)
-                    acted = True
+        for each in children:
+            references = each["metadata"].get("ownerReferences", [])
+            if going or (references and not any(one["uid"] in alive for one in references)):
+                await self._remove(each)
+                acted = True
         owners = namespace["metadata"].get("ownerReferences", [])
         if owners and not going and not any(one["uid"] in alive for one in owners):
             await self.api.delete(namespace)
