@@ -20,13 +20,15 @@ PAIRS = list(zip(itertools.cycle(SCENARIOS), itertools.combinations([*ACTS, *BEN
 
 def planned(name: str, harms: tuple[str, str]) -> list[Fault]:
     """At two writes, the one after the other, and at watches of two kinds that matter: which, a seed says. Of one kind the second
-    harm would wait for ever behind a first that does not end the watch."""
+    harm would wait for ever behind a first that does not end the watch. Beside a kill the next watch is bent too: the first may end
+    with its process before it has told anything."""
     chance = random.Random(f"{name} {harms}")
     first = chance.randint(1, WRITES[name] // 2)
     numbers = first, first + chance.randint(1, WRITES[name] // 2 - 1)
     order, plurals = chance.sample(harms, 2), chance.sample(_bendable(name, harms), 2)
+    watches = 1 + any(harm.startswith("killed") for harm in harms)
     return [
-        Fault(watching(plural), bend=BENDS[harm])
+        Fault(watching(plural), bend=BENDS[harm], times=watches)
         if harm in BENDS
         else Fault(lambda asked: asked.written, ACTS[harm], number=number)
         for harm, number, plural in zip(order, numbers, plurals, strict=True)
