@@ -23,6 +23,7 @@ from .stage import Play, cleared
 PAST = ("history", "cycles", "rejected", "attempts", "lastEndTime", "checked", "retention")
 """Fields of a status that tell what was, or hash over the generation; nothing takes that back."""
 FINAL = ("spec.cancel:", "spec.monitoring.signals.[].type: the word Staleness")
+"""Edits that are ends."""
 WRITES = 40
 """So many writes an edit and its way back may take: two changes of version, and more than twice what they need."""
 SECONDS = 120.0

@@ -47,7 +47,7 @@ class Credentials(NamedTuple):
 
 
 def _proxy(server: str) -> str | None:
-    """That of HTTPS_PROXY and NO_PROXY, as kubectl has it; a kubeconfig's own goes before."""
+    """That of HTTPS_PROXY, unless NO_PROXY names the host; unlike kubectl's, it may hold no CIDR. A kubeconfig's own goes before."""
     url = urlsplit(server)
     return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
 
