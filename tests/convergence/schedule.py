@@ -73,7 +73,9 @@ class Process:
 
     def __init__(self, case: Case, server: Server) -> None:
         self.leads = True
-        self.queue: Queue[Ref] = Queue(lambda key: key.namespace or "", now=lambda: server.now.timestamp(), share=LOOKS)
+        self.queue: Queue[Ref] = Queue(
+            lambda key: key.namespace or "", now=lambda: server.now.timestamp(), share=lambda waiting: LOOKS
+        )
         self.store = Store(self._changed)
         self.store.absent = set(case.absent)
         reach = Reach(server, self)

@@ -35,7 +35,7 @@ class End:
     """The objects of a namespace, or of a Workspace and its namespace, as they are now."""
 
     def __init__(self, objects: list[Manifest], events: list[Manifest], namespace: str) -> None:
-        self.objects, self._events, self._namespace = objects, events, namespace
+        self.objects, self._events, self.namespace = objects, events, namespace
         self._words = {namespace: "NAMESPACE"}
         for each in objects:
             uid, known = each["metadata"]["uid"], alias(each["kind"], each["metadata"]["name"])
@@ -54,7 +54,7 @@ class End:
         """How often which reason was told of whom."""
         told = ((each["involvedObject"], each) for each in self._events)
         return Counter(
-            (of["kind"], alias(of["kind"], of["name"].replace(self._namespace, "NAMESPACE")), each["reason"])
+            (of["kind"], alias(of["kind"], of["name"].replace(self.namespace, "NAMESPACE")), each["reason"])
             for of, each in told
         )
 

@@ -177,7 +177,7 @@ class World:
     async def states(self, lives: list[Life]) -> dict[str, list[str]]:
         """What each has become, with its children, but for what tells of the past."""
         seen = Moment(self.play.api)
-        return {each.namespace: _present(await observe(seen, each.namespace), each.namespace) for each in lives}
+        return {each.namespace: present(await observe(seen, each.namespace)) for each in lives}
 
     async def returned(self, lives: list[Life]) -> None:
         """Until each is as it was; what is not in time is wrong."""
@@ -204,7 +204,7 @@ class World:
         self.play.began = 0
 
 
-def _present(end: End, namespace: str) -> list[str]:
+def present(end: End) -> list[str]:
     """Without the Jobs of changes of a version and of sweeps, which stay for their logs."""
     labels = {
         each["metadata"]["uid"]: each["metadata"].get("labels", {}) for each in end.objects if each["kind"] == "Job"
@@ -216,7 +216,7 @@ def _present(end: End, namespace: str) -> list[str]:
         if each["metadata"]["uid"] not in jobs
         and not any(one["uid"] in jobs for one in each["metadata"].get("ownerReferences", ()))
     ]
-    return End([_without_past(each) for each in kept], [], namespace).state
+    return End([_without_past(each) for each in kept], [], end.namespace).state
 
 
 def _without_past(manifest: Manifest) -> Manifest:

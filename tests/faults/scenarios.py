@@ -63,11 +63,15 @@ def version(namespace: str, number: int) -> Manifest:
 
 
 def create(*makes: Callable[[str], Manifest]) -> Callable[[Api, str], Awaitable[None]]:
-    """Users make these objects."""
+    """Users make those of these objects that are not there."""
 
     async def act(api: Api, namespace: str) -> None:
-        for make in makes:
-            await api.create(make(namespace))
+        for manifest in (make(namespace) for make in makes):
+            if (
+                await api.get(manifest["kind"], manifest["metadata"].get("namespace"), manifest["metadata"]["name"])
+                is None
+            ):
+                await api.create(manifest)
 
     return act
 

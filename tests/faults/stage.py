@@ -98,11 +98,14 @@ class Play:
     """Whether the player goes on while statuses wait for what follows them."""
     began: int = 0
     """How many requests had passed when the operator had come to rest for the first time."""
+    writes: list[int] = field(default_factory=list)
+    """How many there were when each stage began."""
 
     async def through(self, renewals: int | None = None) -> End:
         """All stages, and quiet after them for so many renewals of the lease (as all by default)."""
         player = Player(self.api, self.namespace, self.scenario.fate)
         for stage in self.scenario.stages:
+            self.writes.append(sum(each.asked.written for each in self.since()))
             await stage.act(self.api, self.namespace)
             await self.until(lambda stage=stage: stage.until(self.api, self.namespace), player)  # type: ignore[misc]
         await self.quiet(renewals)
@@ -272,6 +275,8 @@ class Outcome:
     passed: list[Passed]
     start: list[Passed]
     outages: list[str]
+    writes: list[int]
+    """How many there were when each stage began."""
 
     @classmethod
     async def of(cls, play: Play, renewals: int | None = None) -> "Outcome":
@@ -279,7 +284,7 @@ class Outcome:
         end = await play.through(renewals)
         passed = play.proxy.passed
         lost = outages(passed, play.api.said_of)
-        return cls(end, dict(made(passed, play.namespace)), play.since(), passed[: play.began], lost)
+        return cls(end, dict(made(passed, play.namespace)), play.since(), passed[: play.began], lost, play.writes)
 
 
 def the_same(disturbed: Outcome, undisturbed: Outcome) -> None:

@@ -23,7 +23,7 @@ class Promises(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = 0.0
-        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time, share=2)
+        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time, share=lambda waiting: 2)
         self.wanted: dict[str, float] = {}
         self.running: set[str] = set()
 
@@ -85,7 +85,7 @@ def test_namespaces_take_turns(keys: list[str], data: Any) -> None:
 
 
 def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be_moved_there() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=4)
+    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 4)
     for key in ("a/x", "a/z", "b/x"):
         queue.add(key)
     for key in ("a/y", "a/z"):
@@ -100,7 +100,7 @@ def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be
 
 
 def test_a_namespace_has_its_share_of_the_workers_and_no_more() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=2)
+    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 2)
     for key in ("a/x", "a/y", "a/z", "b/x"):
         queue.add(key)
     assert list(iter(queue.take, None)) == ["a/x", "b/x", "a/y"]
@@ -113,8 +113,19 @@ def test_a_namespace_has_its_share_of_the_workers_and_no_more() -> None:
     assert list(iter(queue.take, None)) == ["a/z"]
 
 
+def test_a_crowd_has_less_at_once_until_it_is_none() -> None:
+    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 1 if waiting > 2 else 3)
+    for key in ("a/1", "a/2", "a/3", "a/4", "a/5", "b/1", "b/2"):
+        queue.add(key)
+    assert list(iter(queue.take, None)) == ["a/1", "b/1", "b/2"]
+    queue.done("a/1")
+    assert list(iter(queue.take, None)) == ["a/2"]
+    queue.done("a/2")
+    assert list(iter(queue.take, None)) == ["a/3", "a/4", "a/5"]
+
+
 async def test_one_namespace_that_waits_for_ever_holds_up_no_other() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=2)
+    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 2)
     others = asyncio.Event()
 
     async def handle(key: str) -> None:

@@ -67,7 +67,7 @@ class Poller:
         what was to be done for them is done. None of them raises anything."""
         self._url, self._asking, self._answers, self._looks = url.rstrip("/"), asking, answers, looks
         self._changed, self._settled, self._seconds = changed, settled, seconds
-        self._turns = {limits: Queue[Query](self._namespace, share=SHARE) for limits in (SHARED, OWN)}
+        self._turns = {limits: Queue[Query](self._namespace, share=lambda waiting: SHARE) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
         self._concerned: dict[Ref, None] = {}
         self._reading = asyncio.Lock()

@@ -15,8 +15,15 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 Lanes = tuple[OrderedDict[K, None], OrderedDict[K, None]]
 """Keys of one namespace that are ready: those ahead, and the others."""
-SHARE = 2
-"""Keys of one namespace that run at once."""
+SHARE, LEAST_SHARE = 8, 2
+"""Keys of one namespace that run at once; and where more than CROWD wait."""
+CROWD = 32
+
+
+def share_of(waiting: int) -> int:
+    """How many keys of a namespace may run at once in which so many wait. A crowd waits long in any case, and by more at once it
+    would only keep the API server from others; what is no crowd must not become one because the API server is slow."""
+    return LEAST_SHARE if waiting > CROWD else SHARE
 
 
 class Queue(Generic[K]):
@@ -27,7 +34,7 @@ class Queue(Generic[K]):
         group: Callable[[K], str],
         *,
         now: Callable[[], float] = time.monotonic,
-        share: int = SHARE,
+        share: Callable[[int], int] = share_of,
         backoff: float = 0.5,
         cap: float = 300.0,
     ) -> None:
@@ -90,17 +97,20 @@ class Queue(Generic[K]):
             at, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == at:
                 self._make_ready(key)
-        if not self._turns:
-            return None
-        group, lanes = self._turns.popitem(last=False)
-        ahead, others = lanes
-        key, _ = (ahead or others).popitem(last=False)
-        self._workers[group] += 1
-        if ahead or others:
-            (self._resting if self._workers[group] >= self._share else self._turns)[group] = lanes
-        del self._ready[key]
-        self._running.add(key)
-        return key
+        while self._turns:
+            group, lanes = self._turns.popitem(last=False)
+            ahead, others = lanes
+            if self._workers[group] >= self._share(len(ahead) + len(others)):
+                self._resting[group] = lanes
+                continue
+            key, _ = (ahead or others).popitem(last=False)
+            self._workers[group] += 1
+            if ahead or others:
+                self._turns[group] = lanes
+            del self._ready[key]
+            self._running.add(key)
+            return key
+        return None
 
     def done(self, key: K) -> None:
         """The worker of `key` is free; if the key was asked for meanwhile, it is ready again."""
@@ -159,7 +169,7 @@ class Queue(Generic[K]):
             self._again[key] = ahead
             return
         group = self._group(key)
-        waiting = self._resting if self._workers[group] >= self._share else self._turns
+        waiting = self._resting if group in self._resting else self._turns
         first, others = waiting.setdefault(group, (OrderedDict(), OrderedDict()))
         others.pop(key, None)
         (first if ahead else others)[key] = None
