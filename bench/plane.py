@@ -21,6 +21,9 @@ from local import ROOT, until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 USERS = ("bench", "engine", "executor", "trainer", "jobset", "jobs", "scheduler", "kwok")
+"""Those who run the cluster; the API server never lets them wait behind others."""
+TENANTS = ("calm", "flood")
+"""Those who use it. They may do as much, but the API server lets them wait, each user behind its own requests."""
 NODES, POD_SECONDS = 10, 1
 QPS = {"kube-api-qps": 500, "kube-api-burst": 1000}
 AUDIT = {
@@ -158,7 +161,7 @@ class Plane:
         return self.processes[name]
 
     def kubeconfig(self, user: str) -> Path:
-        """A kubeconfig with the token of one of USERS; all of them may do everything."""
+        """A kubeconfig with the token of one of USERS."""
         path = self.folder / f"{user}.kubeconfig"
         cluster = {"server": self.server, "certificate-authority": str(self.folder / "server.crt")}
         document = {
@@ -194,7 +197,7 @@ class Plane:
         return all(any(one["type"] == "Established" and one["status"] == "True" for one in each) for each in told)
 
     def session(self, user: str) -> aiohttp.ClientSession:
-        """Requests of one of USERS."""
+        """Requests of one of USERS or TENANTS."""
         connector = aiohttp.TCPConnector(ssl=False, limit=32)
         return aiohttp.ClientSession(
             self.server, headers={"Authorization": f"Bearer token-{user}"}, connector=connector, raise_for_status=True
@@ -242,7 +245,9 @@ def _start(plane: Plane) -> None:
         certificate,
     ]
     subprocess.run([*made, *subject, *usage], check=True, capture_output=True)
-    (folder / "tokens.csv").write_text("".join(f'token-{user},{user},{user},"system:masters"\n' for user in USERS))
+    groups = dict.fromkeys(USERS, "system:masters") | dict.fromkeys(TENANTS, "tenants")
+    lines = (f'token-{user},{user},{user},"{group}"\n' for user, group in groups.items())
+    (folder / "tokens.csv").write_text("".join(lines))
     plane.start(
         "etcd",
         tool("etcd"),
@@ -296,7 +301,14 @@ def _start(plane: Plane) -> None:
         for name in ("default", "noria-runner")
     ]
     nodes = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{n}"}} for n in range(NODES)]
-    plane.apply(space, *accounts, *nodes)
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "tenants"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "tenants"}],
+    }
+    plane.apply(space, *accounts, *nodes, binding)
     plane.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
 
 

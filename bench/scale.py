@@ -8,6 +8,7 @@ import asyncio
 import os
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import figures
 import plane
+import yaml
 from engines import COMMAND, IMAGE, NAMESPACE, RESOURCES, Noria, submit
 from local import ROOT, until
 from plane import Plane
@@ -29,7 +31,7 @@ from trainers import claim
 CALM = "calm"
 """The namespace of another tenant."""
 FOREIGN, TRAINED, SUSPENDED, FLOOD, IN_FLIGHT = 10_000, 1_000, 9_000, 5_000, 100
-CALM_JOBS, CALM_RATE = 60, 2
+CALM_JOBS, CALM_RATE = 200, 2
 REST_SECONDS, QUIET_SECONDS, LIMIT_SECONDS = 600, 5, 900
 AUDIT = plane.AUDIT | {
     "rules": [
@@ -143,9 +145,9 @@ class Wait(NamedTuple):
 
 
 async def waits(place: Plane, prefix: str) -> list[Wait]:
-    """Of a tenant who makes few, one every half second, by connections of its own: none waits behind another tenant's requests."""
+    """Of a tenant who makes few, one every half second, as a user of its own: none waits behind another tenant's requests."""
     known, names = len(place.audit()), {f"{prefix}{number}" for number in range(CALM_JOBS)}
-    async with place.session("bench") as session:
+    async with place.session("calm") as session:
         await submit(session, trainings(CALM), (training(name, CALM) for name in sorted(names)), CALM_RATE)
         await ended(session, CALM, names)
     made = {
@@ -214,12 +216,23 @@ async def phases(place: Plane) -> dict[str, str]:
         await asyncio.to_thread(until, lambda: operator.rested(objects), "the operator rests", 120)
         operator = await taken_over(place, session, operator, objects, say)
 
-        flooding = asyncio.create_task(
-            submit(session, trainings(NAMESPACE), (training(f"flood{number}") for number in range(FLOOD)), 0)
-        )
+    say(f"the same while another tenant floods {FLOOD:,}", whole(await flooded(place)))
+    return found
+
+
+def fairness() -> list[Manifest]:
+    """How the chart lets writes of Noria's objects wait in the API server."""
+    command = [plane.tool("helm"), "template", "noria", ROOT / "charts/noria", "-s", "templates/fairness.yaml"]
+    return list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
+async def flooded(place: Plane) -> list[Wait]:
+    """Of the calm tenant, while another makes FLOOD trainings as fast as it may."""
+    async with place.session("flood") as session:
+        manifests = (training(f"flood{number}") for number in range(FLOOD))
+        flooding = asyncio.create_task(submit(session, trainings(NAMESPACE), manifests, 0))
         await asyncio.sleep(QUIET_SECONDS)
-        flooded = await waits(place, "among")
-        say(f"the same while another tenant floods {FLOOD:,}", whole(flooded))
+        found = await waits(place, "among")
         await flooding
     return found
 
@@ -275,7 +288,7 @@ def main() -> int:
         account = {"apiVersion": "v1", "kind": "ServiceAccount"}
         accounts = [account | {"metadata": {"name": name, "namespace": CALM}} for name in ("default", "noria-runner")]
         place.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CALM}})
-        place.apply(*accounts, *claim(NAMESPACE), *claim(CALM))
+        place.apply(*accounts, *claim(NAMESPACE), *claim(CALM), *fairness())
         found = asyncio.run(phases(place))
     print("| figure | measured |\n|---|---|")
     for figure, value in found.items():

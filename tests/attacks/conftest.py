@@ -18,6 +18,7 @@ from ..apiserver.conftest import REPOSITORY, ControlPlane, kubectl_of, serving, 
 NAMESPACE = "team"
 OPERATOR = Ref("ServiceAccount", "noria-system", "noria")
 EDITED = ("trainingjobs", "modelversions", "modelendpoints", "components", "pipelines", "pipelineruns")
+QUEUE = "X-Kubernetes-PF-FlowSchema-UID"
 POD = {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}
 RUNS = {"apiGroups": ["noria.dev"], "resources": ["pipelineruns", "pipelines"], "verbs": ["create", "update", "patch"]}
 USERS: dict[str, list[Manifest]] = {"tenant": [], "builder": [POD], "runner": [POD, RUNS]}
@@ -30,6 +31,8 @@ class Reply(NamedTuple):
 
     status: int
     body: Manifest
+    queue: str
+    """The uid of the FlowSchema by whose rule it waited."""
 
     @property
     def refusal(self) -> str:
@@ -54,9 +57,9 @@ class Api:
         request = urllib.request.Request(f"{self.server}{path}?{told}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30, context=self.context) as answer:
-                return Reply(answer.status, json.load(answer))
+                return Reply(answer.status, json.load(answer), answer.headers[QUEUE])
         except urllib.error.HTTPError as error:
-            return Reply(error.code, json.load(error))
+            return Reply(error.code, json.load(error), error.headers[QUEUE])
 
     def create(self, manifest: Manifest, user: str = "", dry: bool = True) -> Reply:
         """POST, by default without an effect."""
@@ -96,7 +99,8 @@ def api(tmp_path_factory: pytest.TempPathFactory, chart: list[Manifest]) -> Iter
     """The control plane; its policies are in force."""
     with serving(tmp_path_factory.mktemp("attacks")) as plane:
         kubectl = kubectl_of(plane)
-        wanted = [each for each in chart if each["kind"].startswith(("ValidatingAdmission", "ClusterRole"))]
+        kinds = ("ValidatingAdmission", "ClusterRole", "PriorityLevel", "FlowSchema")
+        wanted = [each for each in chart if each["kind"].startswith(kinds)]
         made = kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([*wanted, *_team()]))
         assert made.returncode == 0, made.stderr
         running = Api(plane)
