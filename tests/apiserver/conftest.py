@@ -86,7 +86,7 @@ class ControlPlane:
     def wait_until_ready(self) -> None:
         """Until the API server answers."""
         kubectl = kubectl_of(self)
-        wait_for(lambda: _alive(self) and kubectl("get", "--raw=/readyz").stdout == "ok", 60)
+        wait_for(lambda: _alive(self) and kubectl("get", "--raw=/readyz").stdout == "ok", 180)
 
     def kubeconfig(self, user: str, server: str | None = None) -> Path:
         """A kubeconfig with the token of `user`; `server` stands between, under the API server's own certificate."""
