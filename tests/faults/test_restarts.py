@@ -90,7 +90,8 @@ async def test_etcd_is_restored_from_a_snapshot(
     begun, over, *_ = (*expected.writes[stage:], WRITES[name])
     faults = [
         Fault(written, after(lambda: off_and_on(lambda: shutil.copytree(data, snapshot))), number=begun + 2),
-        Fault(written, after(lambda: off_and_on(restore)), number=over - 1),
+        # Half way: of the last writes one may be saved, since a status that passes is not written when the next one comes soon.
+        Fault(written, after(lambda: off_and_on(restore)), number=(begun + 2 + over) // 2),
     ]
     async with playing(plane, SCENARIOS[name], tmp_path, faults) as play:
         play.deadline = RELISTED_SECONDS
