@@ -17,13 +17,17 @@ def by_namespace(key: str) -> str:
     return key.partition("/")[0]
 
 
+def share_of(waiting: int) -> int:
+    return 1 if waiting > 1 else 3
+
+
 class Promises(RuleBasedStateMachine):
     """A model that only knows the earliest time each key was asked for, and which keys are running."""
 
     def __init__(self) -> None:
         super().__init__()
         self.time = 0.0
-        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time, share=lambda waiting: 2)
+        self.queue: Queue[str] = Queue(by_namespace, now=lambda: self.time, share=share_of)
         self.wanted: dict[str, float] = {}
         self.running: set[str] = set()
 
@@ -45,7 +49,8 @@ class Promises(RuleBasedStateMachine):
     def take(self) -> None:
         busy = Counter(map(by_namespace, self.running))
         due = {key for key, at in self.wanted.items() if at <= self.time and key not in self.running}
-        due = {key for key in due if busy[by_namespace(key)] < 2}
+        waiting = Counter(map(by_namespace, due))
+        due = {key for key in due if busy[by_namespace(key)] < share_of(waiting[by_namespace(key)])}
         key = self.queue.take()
         assert (key in due) if due else (key is None)
         if key is not None:
