@@ -39,10 +39,7 @@ def test_writes_of_norias_objects_take_turns_and_the_operator_does_not_wait_behi
     assert schemas[api.ask(method, path, body, user, dryRun="All").queue] == queue
 
 
-def test_namespaces_take_turns(api: Api, schemas: dict[str, str]) -> None:
-    """By the API server's own word it takes the schema as it is meant, and its level exists."""
-    assert "noria-tenants" in schemas.values()
-    live = api.ask("GET", f"{SCHEMAS}/noria-tenants").body
-    assert live["spec"]["distinguisherMethod"] == {"type": "ByNamespace"}
-    dangling = {each["type"]: each["status"] for each in live["status"]["conditions"]}
-    assert dangling["Dangling"] == "False"
+def test_the_tenants_queue_exists(api: Api) -> None:
+    """The schema names a level that is there."""
+    conditions = api.ask("GET", f"{SCHEMAS}/noria-tenants").body["status"]["conditions"]
+    assert {each["type"]: each["status"] for each in conditions}["Dangling"] == "False"

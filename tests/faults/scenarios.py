@@ -66,11 +66,10 @@ def create(*makes: Callable[[str], Manifest]) -> Callable[[Api, str], Awaitable[
     """Users make those of these objects that are not there."""
 
     async def act(api: Api, namespace: str) -> None:
-        for manifest in (make(namespace) for make in makes):
-            if (
-                await api.get(manifest["kind"], manifest["metadata"].get("namespace"), manifest["metadata"]["name"])
-                is None
-            ):
+        for make in makes:
+            manifest = make(namespace)
+            metadata = manifest["metadata"]
+            if not await api.get(manifest["kind"], metadata.get("namespace"), metadata["name"]):
                 await api.create(manifest)
 
     return act

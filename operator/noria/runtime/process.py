@@ -28,7 +28,8 @@ from noria.runtime.reconciler import Reconciler
 from noria.runtime.store import Store
 
 log = logging.getLogger(__name__)
-WORKERS = 16
+WORKERS = 32
+"""Looks at once: four namespaces may have all that is theirs, so that two whose requests hang do not hold up the others."""
 GARBAGE = 5_000
 """Containers that Python makes before it looks for garbage. An answer of Prometheus makes thousands, and with Python's own
 number (700) each one sets off searches through all that the store holds; with more, what a burst throws away stays for long."""
