@@ -27,7 +27,7 @@ def content() -> str:
 
 def install() -> None:
     apply_folder(tools.module("gateway-api", "sigs.k8s.io/gateway-api") / "config" / "crd" / "standard")
-    source = tools.module("envoy-gateway", "github.com/envoyproxy/gateway") / "charts" / "gateway-helm"
+    source = tools.module("addons", "github.com/envoyproxy/gateway") / "charts" / "gateway-helm"
     apply_folder(source / "crds" / "generated")
     chart = complete(source)
     image = images.ALL["envoy-gateway"].reference

@@ -11,7 +11,7 @@ from settings import LOGS
 
 PACKAGES = (
     "buildah", "ca-certificates", "conntrack", "containerd", "containernetworking-plugins", "iproute2", "iptables",
-    "kmod", "mmdebstrap", "nftables", "openssl", "prometheus", "python3-pip", "runc", "util-linux",
+    "kmod", "mmdebstrap", "nftables", "openssl", "python3-pip", "runc", "util-linux",
 )  # fmt: skip
 POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks this program before it starts a daemon; 101 forbids it
 

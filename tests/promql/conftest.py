@@ -69,7 +69,7 @@ class Promtool:
 def promtool(tmp_path_factory: pytest.TempPathFactory) -> Promtool:
     """Built by `make test-apiserver`, or named by NORIA_PROMTOOL. CI must have it."""
     named = os.environ.get("NORIA_PROMTOOL")
-    found = [Path(named)] if named else sorted(TOOLS.glob("prometheus-*/promtool"))
+    found = [Path(named)] if named else sorted(TOOLS.glob("addons-*/promtool"))
     if not found:
         pytest.fail("promtool is not built; `make test-apiserver` builds it, or set NORIA_PROMTOOL")
     return Promtool(found[-1], tmp_path_factory.mktemp("promtool"))
