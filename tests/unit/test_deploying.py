@@ -192,7 +192,7 @@ def test_a_version_whose_record_is_not_there_is_waited_for_a_minute() -> None:
     world = waiting(endpoint(**serves(1))).settle()
     assert world.step("d")["cause"] == "ModelVersionNotFound" and world.wait == 60
     assert world.later(59).wait == 1 and world.later(1).verdict() == ("False", "ModelVersionNotFound")
-    assert world.step("d")["message"] == "there is no ModelVersion m-2 in this namespace"
+    assert world.step("d")["message"] == "ModelVersion m-2 does not exist; versions: none"
 
 
 def another(version: str, began: str, name: str = "other") -> Manifest:

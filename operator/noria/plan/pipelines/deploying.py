@@ -155,7 +155,7 @@ def _expected(
     if found is None:
         left = _left(turn, record, RECORD_SECONDS)  # its record may come a moment after its name
         turn.waits.append(left)
-        text = f"there is no ModelVersion {version} in this namespace"
+        text = f"ModelVersion {version} does not exist; versions: {wanted.numbers(known)}"
         return Told("Running" if left > 0 else "Failed", "ModelVersionNotFound", text)
     if why := wanted.unfit(endpoint, known, found):
         if why.reason != "Rejected":

@@ -67,7 +67,7 @@ def _incomparable(endpoint: Endpoint, versions: Sequence[ModelVersion], version:
 def _pinned(versions: Sequence[ModelVersion], number: int, model: str) -> ModelVersion | Refusal:
     known = _known(versions)
     found = next((each for each in known if each.spec.version == number), None)
-    text = f"ModelVersion {model}-{number} does not exist; versions: {_numbers(known)}"
+    text = f"ModelVersion {model}-{number} does not exist; versions: {numbers(known)}"
     return found or Refusal("ModelVersionNotFound", text)
 
 
@@ -99,7 +99,7 @@ def _newest(endpoint: Endpoint, versions: Sequence[ModelVersion]) -> ModelVersio
     lowest = int(current.version.rpartition("-")[2]) if current else 0
     rising = [each for each in known if each.spec.version >= lowest]
     if not rising:
-        gone, have = current.version if current else model, _numbers(known)
+        gone, have = current.version if current else model, numbers(known)
         text = (
             f"{gone} was deleted and only older versions are left: {have}; name one in model.version to go back to it"
         )
@@ -120,5 +120,6 @@ def _known(versions: Sequence[ModelVersion]) -> list[ModelVersion]:
     )
 
 
-def _numbers(versions: Sequence[ModelVersion]) -> str:
-    return ", ".join(str(each.spec.version) for each in versions) or "none"
+def numbers(versions: Sequence[ModelVersion]) -> str:
+    """Of those that nobody has deleted, for a message."""
+    return ", ".join(str(each.spec.version) for each in _known(versions)) or "none"
