@@ -20,7 +20,7 @@ demo-loop: up    ## drift, retrain, gate, mirror, canary: one promotion, one rej
 up: $(VENV)/.ready  ## start the local cluster with KServe, a gateway, Prometheus and Noria
 	$(PYTHON) hack/cluster up
 
-down:            ## end what `up` started; nothing stays but the cache of built tools and images
+down:            ## end what `up` started; logs, .venv and the cache of tools and images stay
 	$(PYTHON) hack/cluster down
 
 status:          ## what runs, and where
@@ -31,6 +31,7 @@ $(VENV)/.ready: requirements-dev.txt
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update && apt-get install -y --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .  # the command noria
 	touch $@
 
 check: $(VENV)/.ready  ## format, lint, types, layers, CRD drift: seconds

@@ -63,7 +63,7 @@ def go() -> str:
     """The Go command's path; Go's own installer puts it where a plain PATH does not look."""
     found = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if not found:
-        raise ClusterError("Go is not installed (1.26 or newer is needed): see https://go.dev/dl")
+        raise ClusterError("Go is not installed (1.25 or newer is needed): see https://go.dev/dl")
     return found
 
 

@@ -127,6 +127,8 @@ BAD: dict[str, tuple[Manifest, str]] = {
     "recipe and image": (recipe(image="x"), "set exactly one of recipe and image"),
     "neither recipe nor image": (trainingjob(), "set exactly one of recipe and image"),
     "command with a recipe": (recipe(command=["x"]), "a recipe brings its own"),
+    "trees on two nodes": (trainingjob(recipe={"name": "sklearn"}, nodes=2), "recipe sklearn trains in one process"),
+    "trees on a GPU": (trainingjob(recipe={"name": "sklearn"}, gpusPerNode=1), "recipe sklearn trains in one process"),
     "another scheme": (recipe(inputs=[{"name": "x", "uri": "https://x"}]), "uri must be pvc://CLAIM/PATH"),
     "a way out of the claim": (recipe(inputs=[{"name": "x", "uri": "pvc://c/../../etc"}]), "must not contain '..'"),
     "two inputs of one name": (recipe(inputs=[{"name": "x", "uri": "pvc://a"}] * 2), "Duplicate value"),

@@ -170,6 +170,28 @@ async def test_a_watch_hears_of_long_objects(cluster: Cluster, namespace: str) -
         await until(lambda: store.get(ref_of(long)))
 
 
+async def test_what_is_too_long_for_a_line_of_a_watch_is_listed(cluster: Cluster, namespace: str) -> None:
+    """The API server writes < with six letters."""
+    store = Store()
+    async with informed(cluster, store, "ConfigMap", namespace):
+        long = await cluster.create(configmap(namespace, "long", x="<" * 900_000))
+        await until(lambda: store.get(ref_of(long)))
+        new = await cluster.create(configmap(namespace, "new"))
+        await until(lambda: store.get(ref_of(new)))
+
+
+async def test_many_watches_leave_a_connection_for_others(cluster: Cluster, namespace: str) -> None:
+    _, since = await cluster.list("ConfigMap", namespace)
+    watching = [cluster.watch("ConfigMap", namespace, since, 60) for _ in range(120)]
+    waiting = [asyncio.create_task(anext(each)) for each in watching]
+    await cluster.create(configmap(namespace, "a"))
+    async with asyncio.timeout(20):
+        assert {change for change, _ in await asyncio.gather(*waiting)} == {"ADDED"}
+        assert await cluster.get("ConfigMap", namespace, "a")
+    for each in watching:
+        await each.aclose()
+
+
 async def test_deletions_in_a_gap_that_was_compacted_are_found(
     cluster: Cluster, namespace: str, control_plane: Any
 ) -> None:

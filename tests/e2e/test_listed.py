@@ -64,3 +64,17 @@ def test_a_listed_namespace_is_enough(
     assert {(each["objectRef"].get("namespace"), each["objectRef"]["resource"]) for each in beside} == {
         ("noria-system", "leases")
     }
+
+
+def test_a_listed_namespace_that_goes_stops_no_other(kubectl: Kubectl, workspace: str) -> None:
+    """Its Role goes with it: a new process may not list there, and does all that is elsewhere."""
+    gone = f"{workspace}-gone"
+    kubectl.run("create", "namespace", gone)
+    pod = tell(kubectl, workspace, gone)
+    try:
+        kubectl.run("delete", "namespace", gone)
+        kubectl.run("delete", "pod", pod, "-n", "noria-system")
+        train(kubectl, workspace, "onward", "sklearn", {}, "iris")
+    finally:
+        helm("rollback", "noria")
+        alone(kubectl)

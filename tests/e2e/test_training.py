@@ -42,6 +42,15 @@ def test_two_nodes_meet_by_torchrun(kubectl: Kubectl, workspace: str, images: di
     assert job["status"]["metrics"]["world_size"] == 2
 
 
+def test_two_processes_of_one_pod_meet_by_torchrun(kubectl: Kubectl, workspace: str, images: dict[str, str]) -> None:
+    job = example("two-nodes.yaml", workspace, images)
+    job["metadata"]["name"], job["spec"]["nodes"], job["spec"]["processesPerNode"] = "two-processes", 1, 2
+    kubectl.apply(job)
+    job = finished(kubectl, "two-processes", workspace)
+    assert condition(job, "Succeeded")["status"] == "True", condition(job, "Succeeded")
+    assert job["status"]["metrics"]["world_size"] == 2
+
+
 def test_a_killed_pod_goes_on_from_its_checkpoint(kubectl: Kubectl, workspace: str) -> None:
     """The step log of the second attempt begins after a checkpoint of the first, and both end at the same step."""
     spec: dict[str, Any] = {

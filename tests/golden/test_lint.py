@@ -66,6 +66,7 @@ CASES: dict[str, tuple[list[Any], str]] = {
     "when of json": ([A, step("b", "x=a.words", when="inputs.x.f.all(each, each > 1)")], ""),
     "needs an exit": ([step("a", onExit=True), step("b", after=["a"]), step("c")], "steps[b]: a has onExit"),
     "exits alone": ([step("a", onExit=True)], "steps: all of them have onExit"),
+    "trees on a GPU": ([step("t", train={"recipe": {"name": "sklearn"}, "gpusPerNode": 1})], "recipe sklearn trains in one process"),
     "a training that cannot be": ([step("t", train={})], "steps[t].train: set exactly one of recipe and image"),
     "a training's variable": (
         [step("t", train={"image": "x", "env": [{"name": "NORIA_X", "value": "1"}]})],

@@ -64,7 +64,7 @@ def test_the_wish_is_recorded_before_anything_is_looked_at_and_nothing_is_made()
 
 
 AGAIN = (
-    "kubectl annotate mep e noria.dev/retry=m-2 noria.dev/by=$USER, and start the run again, to let it try once more"
+    "kubectl annotate mep e noria.dev/retry=m-2 noria.dev/by=<you>, and start the run again, to let it try once more"
 )
 BEFORE = "m-2 did not earn the traffic before (status.history says why)"
 PINNED = "Endpoint e is pinned to m-1 by model.version; set model.track: Deployed instead"

@@ -44,3 +44,10 @@ def test_when_what_follows_has_come_for_enough_of_them_the_others_wait_no_longer
     assert held.left(last, NOW + timedelta(seconds=2)) == 8
     held.release(first)
     assert held.left(last, NOW + timedelta(seconds=2)) == -1
+
+
+def test_a_clock_that_goes_back_makes_nobody_wait_longer() -> None:
+    held = Held()
+    assert held.left(training("t"), NOW) == 1
+    assert held.left(training("t"), NOW - timedelta(hours=1)) == 1
+    assert held.left(training("t"), NOW - timedelta(hours=1) + timedelta(seconds=1)) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from noria.plan.contract import Manifest
-from noria.runtime.errors import NotFound
+from noria.runtime.errors import Forbidden, NotFound
 from noria.runtime.informer import BeginAnew, Groups, Informer
 from noria.runtime.store import Store
 
@@ -105,3 +105,27 @@ async def test_a_kind_that_stays_away_is_not_taken_for_one_that_cannot_be_listed
     services.listed_at -= 10_000
     await services._watch(None)
     assert time.monotonic() - services.listed_at < 60
+
+
+class Refusing:
+    """A cluster that lets nothing be listed."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Semaphore(0)
+
+    async def list(self, kind: str, namespace: str | None, **_: Any) -> tuple[list[Manifest], str]:
+        self.asked.release()
+        raise Forbidden(403, "Forbidden", "jobs is forbidden", kind)
+
+
+@pytest.mark.parametrize("namespace", ["gone", None])
+async def test_for_the_lists_of_a_namespace_that_went_nobody_waits(namespace: str | None) -> None:
+    cluster: Any = Refusing()
+    jobs = Informer(cluster, Store(), "Job", namespace, lambda kind: None, Groups(cluster))
+    jobs.listed_at = 0.0
+    running = asyncio.create_task(jobs.run())
+    for _ in range(2):
+        await asyncio.wait_for(cluster.asked.acquire(), 10)
+    assert jobs.answered.is_set() is (jobs.listed_at > 0) is (namespace is not None)
+    assert not jobs.synced.is_set() and not jobs.served
+    running.cancel()

@@ -220,6 +220,24 @@ async def test_namespaces_take_turns_with_queries_of_their_own(prometheus: tuple
     running.cancel()
 
 
+async def test_a_query_that_nobody_needs_any_more_when_it_ends_takes_no_turns_with_it(
+    prometheus: tuple[Prometheus, str],
+) -> None:
+    server, url = prometheus
+    asking = {Query(f"old {number}"): {A} for number in range(OWN_LIMITS.at_once)}
+    server.slow = {each.promql for each in asking}
+    poller = Poller(url, lambda: asking, Answers(), news(asking), lambda key: None, at_once, 3600)
+    running = asyncio.create_task(poller.run())
+    await asyncio.wait_for(server.reached(OWN_LIMITS.at_once), 10)
+    asking.clear()
+    asking[Query("new")] = {A}
+    poller.news()
+    for _ in server.slow:
+        server.one_more.release()
+    await asyncio.wait_for(server.reached(OWN_LIMITS.at_once + 1), 10)
+    running.cancel()
+
+
 async def test_nobody_waits_for_a_query_that_hangs(
     prometheus: tuple[Prometheus, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

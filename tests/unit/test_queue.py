@@ -4,11 +4,12 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from noria.runtime.queue import Queue
+from noria.runtime.queue import SPARE, Queue
 
 KEYS = [f"{namespace}/{name}" for namespace in "abc" for name in "xyz"]
 
@@ -127,6 +128,20 @@ def test_a_crowd_has_less_at_once_until_it_is_none() -> None:
     assert list(iter(queue.take, None)) == ["a/2"]
     queue.done("a/2")
     assert list(iter(queue.take, None)) == ["a/3", "a/4", "a/5"]
+
+
+def test_times_that_count_no_more_do_not_pile_up() -> None:
+    """As of a run with a deadline of a day, which is looked at a thousand times."""
+    queue: Queue[str] = Queue(by_namespace)
+    for _ in range(1000):
+        queue.add("a/x", 86_400)
+        queue.add("a/x")
+        assert queue.take() == "a/x"
+        queue.done("a/x")
+    queue.add("a/y", 10)
+    queue.add("a/x", 20)
+    assert len(queue._heap) <= SPARE + 4
+    assert (queue.next_due() or 0) - queue._now() == pytest.approx(10, abs=1)
 
 
 async def test_one_namespace_that_waits_for_ever_holds_up_no_other() -> None:

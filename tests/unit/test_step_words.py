@@ -188,7 +188,7 @@ def test_a_fan_says_which_items_failed() -> None:
 def test_an_approval_says_how_to_give_it_and_who_gave_it() -> None:
     ask = step("a", "rows=b.rows", approve={"message": "{rows} rows, {rest}"})
     world = World(inline(step("b", gives="rows:integer"), ask)).settle().succeed("b", {"rows": 9})
-    how = "kubectl annotate nrun r noria.dev/by=$USER noria.dev/approve=a (or noria.dev/reject)"
+    how = "kubectl annotate nrun r noria.dev/by=<you> noria.dev/approve=a (or noria.dev/reject)"
     asked = {
         "name": "a",
         "state": "Waiting",

@@ -101,7 +101,8 @@ def test_the_newest_version_is_wanted_if_it_may_be() -> None:
     assert refused(version(2), version(1), status=serves(3), track="Latest") == gone
     rejected = {"rejected": [service(2)]}
     assert refused(version(1), version(2), status=serves(1) | rejected, track="Latest") == "m-1"
-    told = "Rejected: m-2 did not earn the traffic (status.history says why); kubectl annotate it noria.dev/retry=m-2 to let it try again"
+    how = "kubectl annotate mep e noria.dev/retry=m-2 noria.dev/by=<you>, to let it try again"
+    told = f"Rejected: m-2 did not earn the traffic (status.history says why); {how}"
     assert refused(version(2), status=rejected, track="Latest") == told
 
 

@@ -65,7 +65,7 @@ class Retry(Model):
     """Seconds before the first retry; doubles with each further one, up to 600 s. Default 10 s."""
     fatal_exit_codes: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=64)] = []
     """Exit codes after which a retry makes no sense. For a recipe 2 is among them: parameters or data that can
-    never work (on several nodes torchrun turns it into 1)."""
+    never work (with several processes torchrun turns it into 1)."""
 
 
 class Output(Model):
@@ -86,6 +86,11 @@ class TrainingJobSpec(Model):
             (
                 "!has(self.recipe) || (!has(self.command) && !has(self.args) && !has(self.code))",
                 "command, args and code belong to image; a recipe brings its own",
+            ),
+            (
+                "!has(self.recipe) || self.recipe.name != 'sklearn' || (self.nodes == 1 && self.gpusPerNode == 0 "
+                "&& (!has(self.processesPerNode) || self.processesPerNode == 1))",
+                "recipe sklearn trains in one process, without GPUs: leave nodes, gpusPerNode and processesPerNode away",
             ),
             (
                 f"!(self.output.path in {RESERVED_PATHS}) && !(self.checkpoint.path in {RESERVED_PATHS}) "

@@ -191,9 +191,7 @@ def _main(job: TrainingJob, attempt: int, settings: Settings) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         **({"command": command} if command else {}),
         **({"args": spec.args} if spec.args else {}),
-        "env": environment(spec.env)
-        + _contract_environment(job)
-        + (_torchrun_environment(job, attempt) if spec.nodes > 1 else []),
+        "env": environment(spec.env) + _contract_environment(job) + _torchrun_environment(job, attempt),
         "resources": resources(spec.resources, spec.gpus_per_node),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -254,19 +252,25 @@ def _contract_environment(job: TrainingJob) -> list[Manifest]:
 def _torchrun_environment(job: TrainingJob, attempt: int) -> list[Manifest]:
     """torchrun reads its options from PET_*; a plain process per node reads the names that torch.distributed reads."""
     spec = job.spec
-    name = job_name(job, attempt)
-    master, port = f"{name}-0.{name}", str(MASTER_PORT)
-    rank = {"valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX_ANNOTATION}']"}}}
-    values = {
-        "PET_NNODES": str(spec.nodes),
-        "PET_NPROC_PER_NODE": str(spec.processes_per_node or max(1, spec.gpus_per_node)),
-        "PET_MASTER_ADDR": master,
-        "PET_MASTER_PORT": port,
-        "MASTER_ADDR": master,
-        "MASTER_PORT": port,
-        "WORLD_SIZE": str(spec.nodes),
-    }
-    ranks: list[Manifest] = [{"name": "PET_NODE_RANK", **rank}, {"name": "RANK", **rank}]
+    processes = spec.processes_per_node or max(1, spec.gpus_per_node)
+    values: dict[str, str] = {}
+    ranks: list[Manifest] = []
+    if spec.nodes > 1:
+        name, port = job_name(job, attempt), str(MASTER_PORT)
+        master, index = f"{name}-0.{name}", f"metadata.annotations['{INDEX_ANNOTATION}']"
+        rank = {"valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": index}}}
+        ranks = [{"name": "PET_NODE_RANK", **rank}, {"name": "RANK", **rank}]
+        values = {
+            "PET_NNODES": str(spec.nodes),
+            "PET_NPROC_PER_NODE": str(processes),
+            "PET_MASTER_ADDR": master,
+            "PET_MASTER_PORT": port,
+            "MASTER_ADDR": master,
+            "MASTER_PORT": port,
+            "WORLD_SIZE": str(spec.nodes),
+        }
+    elif processes > 1:
+        values = {"PET_NPROC_PER_NODE": str(processes)}
     users = {variable.name for variable in spec.env}
     named = [{"name": key, "value": value} for key, value in values.items()] + ranks
     return [each for each in named if each["name"] not in users]

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from kubernetes.aio import client, config
 from pydantic_core import from_json
 
@@ -64,6 +65,9 @@ class Cluster:
         configuration = client.Configuration()
         # aiohttp would look for a proxy and for ~/.netrc at each request, each in a thread: a fifth of the operator's CPU.
         configuration.client_session_kwargs = {"trust_env": False}
+        # No limit (100 by default): each watch keeps a connection, and what waits for one would be behind all looks that hang,
+        # the lease among it. Looks are bounded by the workers.
+        configuration.connection_pool_maxsize = 0
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -146,7 +150,7 @@ class Cluster:
                 yield event["type"], event["object"]
         except TimeoutError:
             return  # silent for so long: nothing happened to a kind without bookmarks, or the connection is lost
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, LineTooLong) as error:  # an object of more than 4 MiB, as the API server writes it
             raise Unreachable(0, "Unreachable", f"the watch broke: {error!r}", of.plural) from error
         finally:
             if response.connection and response.connection.transport:

@@ -22,7 +22,7 @@ class Held:
     def left(self, key: Ref, now: datetime) -> float:
         """Seconds that the status of `key` may wait still; it waits from the first time that this is asked."""
         beside = self._since.setdefault(key.namespace, {})
-        since = beside.setdefault(key, now)
+        since = beside[key] = min(beside.get(key, now), now)  # a clock that goes back makes nobody wait longer
         self._count()
         return (PASSING_SECONDS if len(beside) <= FEW else CROWDED_SECONDS) - (now - since).total_seconds()
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from noria.plan.contract import KINDS
 from noria.plan.manifests import MANAGED_BY
 from noria.runtime.cluster import Cluster
-from noria.runtime.errors import ApiError, Gone, NotFound
+from noria.runtime.errors import ApiError, Forbidden, Gone, NotFound
 from noria.runtime.store import Store
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 
 class BeginAnew(Exception):
     """What only a new process can mend: who lost the lease stands by; after a restore of etcd watches wait for versions that
-    are yet to come again; and kopf never watches a kind that was not served when it began."""
+    are yet to come again; kopf never watches a kind that was not served when it began, nor one whose watch failed for good."""
 
 
 class Groups:
@@ -67,9 +67,13 @@ class Informer:
         self.kind, self.namespace = kind, namespace
         self.synced = asyncio.Event()
         """Set by the first LIST, or when the kind is known to be absent."""
+        self.answered = asyncio.Event()
+        """Set by the same, or when a LIST of a namespace is refused: it went with its Role, and others must not wait for it."""
+        self.whole, self.served = whole, False
+        """Whether the last LIST brought what there is of the kind."""
         self.listed_at = time.monotonic()
         self._cluster, self._store, self._absence_changed, self._groups = cluster, store, absence_changed, groups
-        self._whole, self._relist = whole, relist
+        self._relist = relist
         self._labels = "" if whole or kind == "Event" else f"{MANAGED_BY}=noria"
         self._fields = REFUSED_PODS if kind == "Event" else ""
         self._wanted = asyncio.Event()
@@ -84,12 +88,16 @@ class Informer:
         while True:
             try:
                 since = await self._list()
-                await (self._wait() if self._whole and since else self._watch(since))
+                await (self._wait() if self.whole and since else self._watch(since))
                 failures = 0
             except Gone:
                 log.info("the watch of %s is too old; listing anew", self.kind)
             except ApiError as error:
                 failures += 1
+                self.served = False
+                if isinstance(error, Forbidden) and self.namespace:
+                    self.listed_at = time.monotonic()
+                    self.answered.set()
                 log.warning("list and watch of %s: %s", self.kind, error)
                 await asyncio.sleep(min(BACKOFF_CAP, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1))
 
@@ -110,12 +118,14 @@ class Informer:
                 )
             self._store.replace(self.kind, self.namespace, touched, items)
         if (self.kind in self._store.absent) == bool(since):
-            if since and self._whole:
+            if since and self.whole:
                 raise BeginAnew(f"{self.kind} is served now, and was not when this process began; beginning anew")
             self._store.absent ^= {self.kind}
             self._absence_changed(self.kind)
         self.listed_at = time.monotonic()
+        self.served = bool(since)
         self.synced.set()
+        self.answered.set()
         return since or None
 
     async def _wait(self) -> None:

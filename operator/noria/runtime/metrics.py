@@ -11,7 +11,7 @@ RECONCILE_SECONDS = Histogram(
 )
 QUEUE_DEPTH = Gauge("noria_queue_depth", "Keys that are ready and not yet being reconciled.")
 ACTIVE_WORKERS = Gauge("noria_active_workers", "Keys that are being reconciled, or wait for the lease to be renewed.")
-HELD_STATUSES = Gauge("noria_held_statuses", "Statuses that wait a second for what follows from a beginning.")
+HELD_STATUSES = Gauge("noria_held_statuses", "Statuses that wait, a second or ten, for what follows from a beginning.")
 API_REQUESTS = Counter("noria_api_requests_total", "Requests to the API server.", ["verb", "kind", "code"])
 LEADER = Gauge("noria_leader", "1 in the process that holds the lease.")
 RESYNC_AGE = Gauge(

@@ -30,6 +30,8 @@ from noria.runtime.store import Store
 log = logging.getLogger(__name__)
 WORKERS = 32
 """Looks at once: four namespaces may have all that is theirs, so that two whose requests hang do not hold up the others."""
+UNSEEN_SECONDS = 10
+"""So long a look waits for the lists of its namespace."""
 GARBAGE = 5_000
 """Containers that Python makes before it looks for garbage. An answer of Prometheus makes thousands, and with Python's own
 number (700) each one sets off searches through all that the store holds; with more, what a burst throws away stays for long."""
@@ -76,11 +78,13 @@ class Operator:
             for kind in sorted(own | children)
             for namespace in places
         ]
+        self._of = {place: [each for each in self.informers if each.namespace == place] for place in places}
 
     async def run(self) -> None:
         """Until a signal ends it, or a failure that only a new process can mend is raised."""
         namespaces = self.settings.namespaces
         parts = [watches.run(self.resources, namespaces, self.cluster, self.store, self._relist), self._lead()]
+        parts.append(watches.lasting(self._served))
         parts += [each.run() for each in self.informers]
         if self.settings.prometheus_url:
             parts.append(self.poller.run())
@@ -112,7 +116,7 @@ class Operator:
         tasks = [renewing]
         try:
             for each in self.informers:
-                await each.synced.wait()
+                await each.answered.wait()
             await self.lease.acquired.wait()
             tasks.append(asyncio.create_task(self.queue.work(self._handle, WORKERS)))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -127,6 +131,9 @@ class Operator:
         """One look at one object, whose trouble never stops the others. While the Lease is late nothing is planned in vain."""
         KEY.set(key)
         await self.lease.holding()
+        if not all(each.synced.is_set() for each in self._of.get(key.namespace, ())):
+            self.queue.add(key, UNSEEN_SECONDS)
+            return
         began = time.monotonic()
         try:
             after = await self.reconciler.reconcile(key)
@@ -171,6 +178,10 @@ class Operator:
             if kind in (*controller.owns, *controller.watches):
                 for key in self.store.refs(controller.resource.kind()):
                     self.queue.add(key)
+
+    def _served(self) -> list[tuple[str, str | None]]:
+        """Kinds that kopf is to watch, by namespace."""
+        return [(each.kind, each.namespace) for each in self.informers if each.whole and each.served]
 
     def _relist(self, kind: str) -> None:
         for each in self.informers:

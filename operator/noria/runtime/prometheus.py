@@ -22,8 +22,6 @@ from noria.runtime.metrics import PROMETHEUS_QUERIES, PROMETHEUS_UP
 from noria.runtime.queue import Queue
 
 log = logging.getLogger(__name__)
-SHARE = 4
-"""Queries of one namespace that are under way at once."""
 AT_A_STRETCH = 50
 """Keys that are judged before others get their turn."""
 SETTLE_SECONDS = 0.2
@@ -32,6 +30,8 @@ FIRST_SECONDS = 0.3
 """For so long at most the next answer waits until what this one sets off at once is carried out."""
 
 Asking = Mapping[Query, Collection[Ref]]
+Asked = tuple[str, Query]
+"""A query, and the namespace whose turn it takes, which stays so while it waits and runs, whoever needs it by then."""
 
 
 class Limits(NamedTuple):
@@ -67,7 +67,7 @@ class Poller:
         what was to be done for them is done. None of them raises anything."""
         self._url, self._asking, self._answers, self._looks = url.rstrip("/"), asking, answers, looks
         self._changed, self._settled, self._seconds = changed, settled, seconds
-        self._turns = {limits: Queue[Query](self._namespace, share=lambda waiting: SHARE) for limits in (SHARED, OWN)}
+        self._turns = {limits: _turns(limits.at_once) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
         self._concerned: dict[Ref, None] = {}
         self._reading = asyncio.Lock()
@@ -102,13 +102,14 @@ class Poller:
                 for query in sorted(idle, key=lambda each: len(asking[each])):
                     if all_of_them or query not in self._answers:
                         self._under_way.add(query)
-                        self._turns[_limits(query)].add(query)
+                        self._turns[_limits(query)].add((_namespace(query, asking[query]), query))
                         self._answered_all.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), max(0.0, due - clock()))
 
-    async def _ask(self, session: aiohttp.ClientSession, query: Query) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, asked: Asked) -> None:
         """Asks, holds the answer, and tells of the keys that are to be looked at now; others it notes."""
+        _, query = asked
         limits, at = _limits(query), datetime.now(UTC)
         said = await self._said(session, query, limits, at)
         async with self._reading:  # one answer at a time, and between two whatever else is ready has its turn
@@ -146,11 +147,6 @@ class Poller:
                 concerned, self._concerned = self._concerned, {}
                 for key in concerned:
                     self._changed(key)
-
-    def _namespace(self, query: Query) -> str:
-        """Whose query it is: namespaces take turns. Those of a query that serves all count as one."""
-        asking = self._asking().get(query, ())
-        return "" if query.label else next((key.namespace or "" for key in asking), "")
 
     async def _said(self, session: aiohttp.ClientSession, query: Query, limits: Limits, at: datetime) -> bytes | Reply:
         """What came, or why nothing did."""
@@ -218,6 +214,15 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
         raise ValueError("it does not speak as Prometheus")
     return document
+
+
+def _turns(at_once: int) -> Queue[Asked]:
+    return Queue(lambda asked: asked[0], share=lambda waiting: at_once)
+
+
+def _namespace(query: Query, asking: Collection[Ref]) -> str:
+    """Whose query it is: namespaces take turns. Those of a query that serves all count as one."""
+    return "" if query.label else next((key.namespace or "" for key in asking), "")
 
 
 def _limits(query: Query) -> Limits:

@@ -18,6 +18,8 @@ Lanes = tuple[OrderedDict[K, None], OrderedDict[K, None]]
 SHARE, LEAST_SHARE = 8, 2
 """Keys of one namespace that run at once; and where more than CROWD wait."""
 CROWD = 32
+SPARE = 64
+"""Times that do not count any more, of keys that were looked at before, which may stay until then."""
 
 
 def share_of(waiting: int) -> int:
@@ -38,6 +40,7 @@ class Queue(Generic[K]):
         backoff: float = 0.5,
         cap: float = 300.0,
     ) -> None:
+        """The `group` of a key never changes; `share` says how many of one group may run at once in which so many wait."""
         self._group, self._now, self._share, self._backoff, self._cap = group, now, share, backoff, cap
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
@@ -71,6 +74,9 @@ class Queue(Generic[K]):
             self._due[key] = at
             self._pushed += 1
             heapq.heappush(self._heap, (at, self._pushed, key))
+            if len(self._heap) > 2 * len(self._due) + SPARE:
+                self._heap = [each for each in self._heap if self._due.get(each[2]) == each[0]]
+                heapq.heapify(self._heap)
         self._woken.set()
 
     def add_ahead(self, key: K) -> None:

@@ -194,6 +194,8 @@ class Store:
         for (kind, label), index in self._labelled.items():
             if kind == ref.kind and (found := marks(manifest).get(label)):
                 change(index[ref.namespace, found], ref)
+                if not index[ref.namespace, found]:
+                    del index[ref.namespace, found]
 
     def _sorted(self, refs: Iterable[Ref]) -> tuple[Manifest, ...]:
         return tuple(self._objects[ref.kind][ref] for ref in sorted(refs, key=lambda ref: (ref.kind, ref.name)))

@@ -141,6 +141,13 @@ def test_two_processes_under_torchrun(training: Any) -> None:
     assert job.steps() == []
 
 
+def test_as_many_processes_as_the_environment_asks_for(training: Any) -> None:
+    job = training("classifier", "digits", epochs="4")
+    result = job.run(PET_NPROC_PER_NODE="2", PET_MASTER_PORT="29513")
+    assert result.returncode == 0, result.stdout
+    assert [step["step"] for step in job.steps()] == list(range(1, 89))
+
+
 def test_two_plain_processes_with_the_contracts_variables(training: Any) -> None:
     job = training("classifier", "iris", epochs="2")
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "WORLD_SIZE": "2"}

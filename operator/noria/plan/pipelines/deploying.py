@@ -164,7 +164,7 @@ def _expected(
             last.outcome if last and last.outcome in ("RolledBack", "Rejected") else last.reason if last else "Rejected"
         )
         words = last.message if last else f"{version} did not earn the traffic before (status.history says why)"
-        how = f"kubectl annotate mep {name} noria.dev/retry={version} noria.dev/by=$USER, and start the run again, to let it try once more"
+        how = f"kubectl annotate mep {name} noria.dev/retry={version} noria.dev/by=<you>, and start the run again, to let it try once more"
         return Told("Failed", cause, f"Endpoint {name}: {words}; {how}")
     if endpoint.spec.model.track == "Latest":
         newest, _ = wanted.wanted(endpoint, known, ())

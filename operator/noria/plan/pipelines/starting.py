@@ -168,7 +168,7 @@ def _ask(turn: Turn, step: Step, inputs: Inputs) -> None:
     text = step.approve.message or "waits for an approval"
     for name, (_, value) in inputs.values.items():
         text = text.replace(f"{{{name}}}", str(value))
-    how = f"kubectl annotate nrun {turn.run.metadata.name} noria.dev/by=$USER noria.dev/approve={step.name} (or noria.dev/reject)"
+    how = f"kubectl annotate nrun {turn.run.metadata.name} noria.dev/by=<you> noria.dev/approve={step.name} (or noria.dev/reject)"
     turn.set(step.name, "Waiting", APPROVAL, f"{text}: {how}", start_time=turn.now)
 
 

@@ -39,10 +39,8 @@ def unfit(endpoint: Endpoint, versions: Sequence[ModelVersion], version: ModelVe
     """Why a version that exists is not served."""
     name = version.metadata.name
     if serving.service_name(endpoint, version) in endpoint.status.rejected:
-        return Refusal(
-            "Rejected",
-            f"{name} did not earn the traffic (status.history says why); kubectl annotate it noria.dev/retry={name} to let it try again",
-        )
+        how = f"kubectl annotate mep {endpoint.metadata.name} noria.dev/retry={name} noria.dev/by=<you>, to let it try again"
+        return Refusal("Rejected", f"{name} did not earn the traffic (status.history says why); {how}")
     if version.spec.format == "custom" and not endpoint.spec.predictor.runtime:
         return Refusal(
             "FormatUnknown",
