@@ -18,6 +18,7 @@ SIGNALS = [
     {"name": "latency", "type": "Latency", "quantile": 0.99, "threshold": 0.5, "windowSeconds": 600, "forSeconds": 60},
     {"name": "errors", "type": "ErrorRate", "threshold": 0.01, "windowSeconds": 600, "minSamples": 100},
     {"name": "queue", "type": "Custom", "query": "max(queue_length)", "fires": "Below", "threshold": 2},
+    {"name": "scalar", "type": "Custom", "query": "-scalar(max(queue_length)) + 1", "threshold": 2},
     {"name": "age", "type": "Staleness", "threshold": 86400},
 ]
 

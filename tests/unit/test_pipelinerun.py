@@ -76,6 +76,8 @@ def test_failures_are_retried_up_to_the_limit_and_disruptions_beyond_it() -> Non
 def test_an_exit_code_named_fatal_is_not_retried() -> None:
     world = World(inline(step("a", retry={"limit": 5, "fatalExitCodes": [3]}))).settle().fail("a", 3)
     assert world.verdict() == ("False", "ExitCode")
+    world = World(inline(step("a", retry={"limit": 5, "fatalExitCodes": [137]}))).settle().lose("a")
+    assert world.step("a")["attempt"] == 2, "a disruption kills with any code"
 
 
 def test_on_exit_runs_last_and_knows_what_came_of_the_run() -> None:
@@ -151,6 +153,14 @@ def test_cancelling_ends_what_runs_and_the_exit_still_runs() -> None:
     world.spec = world.spec | {"cancel": True}
     assert world.settle().states() == {"a": "Failed", "b": "Skipped", "z": "Running"} and list(world.active()) == ["z"]
     assert world.succeed("z").verdict() == ("False", "Cancelled")
+
+
+def test_the_exit_of_a_run_that_was_stopped_runs_also_while_it_is_suspended() -> None:
+    for more in ({"cancel": True}, {"activeDeadlineSeconds": 60}):
+        world = World(inline(step("a"), step("z", onExit=True))).settle()
+        world.spec = world.spec | {"suspend": True} | more
+        assert list(world.later(61).active()) == ["z"]
+        assert world.succeed("z").verdict()[0] == "False"
 
 
 def test_the_runs_deadline_ends_it_and_a_steps_timeout_counts_as_a_failure() -> None:

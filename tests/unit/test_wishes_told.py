@@ -207,3 +207,32 @@ def test_an_endpoint_that_serves_nothing_yet_says_what_it_waits_for() -> None:
     assert variant.told("Ready").startswith("True Serving: digits-1 serves")
     crashed = case("current-crashes").without("Pod")
     assert crashed.told("Ready").startswith("False ")
+
+
+def test_of_a_pinned_endpoint_the_spec_tells_the_version() -> None:
+    variant = case("rollback-by-hand-to-the-warm-version")
+    variant.spec["model"] = {"name": "digits", "version": 2}
+    assert cleared(variant) == {"rollback-to", "by"}
+    text = "noria.dev/rollback-to: spec.model.version asks for 2; set it to 1 instead"
+    assert f"Warning VersionPinned: {text}" in variant.events()
+
+
+def test_a_promotion_that_nobody_trained_for_mends_the_circuit() -> None:
+    variant = case("moved-is-promoted-old-stays-warm")
+    variant.status["retrain"] = {"state": "Broken", "failures": 3, "starts": []}
+    for reason, failures in (("NewVersion", 0), ("Rollback", 3)):
+        variant.status["cycle"]["trigger"] = {"reason": reason}
+        status = variant.plan().status.manifest()
+        assert status["history"][0]["outcome"] == "Promoted" and status["retrain"]["failures"] == failures
+
+
+def test_data_that_were_looked_at_before_the_version_was_made_are_looked_at_again() -> None:
+    """They differ from what it learned, and only another look tells which of them are newer."""
+    variant = Variant("endpoint/signal-new-data-retrained-is-quiet")
+    variant.status["probes"][0]["digest"] = "sha256:" + "d" * 64
+    assert variant.plan().status.manifest()["signals"][0]["state"] == "Firing"
+    for each in variant.related("ModelVersion"):
+        each["metadata"]["creationTimestamp"] = "2026-11-24T11:58:00Z"
+    status = variant.plan().status.manifest()
+    assert status["signals"][0]["state"] == "Unknown" and "cycle" not in status
+    assert (status["probes"][0]["number"], status["probes"][0]["state"]) == (3, "Running")

@@ -72,7 +72,12 @@ def given(name: str, type: str, path: Path) -> Message:
 
 def _folder(name: str, type: str, path: Path) -> Message:
     with opened(path) as directory:
-        found = [entry for entry in entries(directory) if entry.path not in (MANIFEST, MANIFEST_TEMPORARY)]
+        found = list(entries(directory))
+        if type != "model" and any(entry.path == MANIFEST for entry in found):
+            raise InvalidOutput(
+                f"output {name} holds {MANIFEST}, which would be in no digest: give the file another name"
+            )
+        found = [entry for entry in found if entry.path not in (MANIFEST, MANIFEST_TEMPORARY)]
         if not found:
             raise EmptyOutput(f"output {name} holds no file: write into the folder $NORIA_OUTPUT_{_variable(name)}")
         card = read_card(directory, {entry.path for entry in found}) if type == "model" else None

@@ -35,10 +35,12 @@ class Feedback:
     ) -> None:
         self.endpoint, self.version, self.outcome, self.slices, self.now = endpoint, version, outcome, slices, now
         self._foreign: set[str] = set()
+        self._begun: set[tuple[str, str]] = set()
+        """Versions and slices whose series are there."""
         model, dash, number = version.rpartition("-")
         self._form = re.compile(re.escape(model) + r"-[0-9]{1,9}") if dash and number.isdigit() else None
-        if outcome:
-            metrics.start_feedback(endpoint, version, outcome)
+        self.slices.begins = lambda name: self._begin(version, name)
+        self._begin(version, "")
 
     def accept(self, body: Any) -> int:
         """Counts all labels of a request; their number. Raises InvalidRequest, and counts none, if one is wrong."""
@@ -62,6 +64,11 @@ class Feedback:
         for label in labels:
             self._count(label, self.outcome)
         return len(labels)
+
+    def _begin(self, version: str, slice: str) -> None:
+        if self.outcome and (version, slice) not in self._begun:
+            self._begun.add((version, slice))
+            metrics.start_feedback(self.endpoint, version, self.outcome, slice)
 
     def _checked(self, entry: Any, outcome: Outcome, foreign: set[str]) -> Label:
         if not isinstance(entry, dict) or set(entry) != {"id", "label"}:
@@ -92,6 +99,7 @@ class Feedback:
     def _count(self, label: Label, outcome: Outcome) -> None:
         told, slice = label.told, self.slices.admitted(label.told.slice)
         where = (self.endpoint, told.version)
+        self._begin(told.version, slice)
         if outcome.is_number:
             metrics.feedback.labels(*where, slice, "").inc()
             metrics.feedback_error.labels(*where, slice).inc(abs(float(told.prediction) - float(label.truth)))

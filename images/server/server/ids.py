@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -46,6 +46,8 @@ class Slices:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self.begins: Callable[[str], None] = lambda name: None
+        """Hears of each when its first prediction or label comes."""
 
     def of(self, headers: Mapping[str, str] | None) -> str:
         """The slice of a request, by its header `noria-slice`; empty without. Raises InvalidRequest for other characters."""
@@ -61,8 +63,10 @@ class Slices:
         if not name or name in self._known:
             return name
         if len(self._known) >= MAX_SLICES:
-            return OTHER
-        self._known.add(name)
+            name = OTHER
+        else:
+            self._known.add(name)
+        self.begins(name)
         return name
 
 

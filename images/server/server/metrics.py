@@ -21,7 +21,7 @@ request_seconds = Histogram(
     LABELS,
     buckets=(
         0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075,
-        0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10,
+        0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300,
     ),
 )  # fmt: skip
 predictions = Counter("noria_predictions", "Samples predicted.", LABELS)
@@ -60,12 +60,12 @@ def start(endpoint: str, version: str, format: str, digest: str, is_verified: bo
     verified.labels(endpoint, version).set(is_verified)
 
 
-def start_feedback(endpoint: str, version: str, outcome: Outcome) -> None:
-    """The same for labels, of the slice without a name."""
+def start_feedback(endpoint: str, version: str, outcome: Outcome, slice: str = "") -> None:
+    """The same for labels of a slice: of wrong ones, which are rarer, a series that is born by its first would lose more."""
     for correct in ("",) if outcome.is_number else ("true", "false"):
-        feedback.labels(endpoint, version, "", correct)
+        feedback.labels(endpoint, version, slice, correct)
     if outcome.is_number:
-        feedback_error.labels(endpoint, version, "")
+        feedback_error.labels(endpoint, version, slice)
     for category in outcome.categories:
         for result in ("tp", "fp", "fn"):
             feedback_class.labels(endpoint, version, category, result)

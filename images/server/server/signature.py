@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -88,6 +88,11 @@ class Signature:
     def input(self, name: str) -> Tensor | None:
         """The input called `name`."""
         return next((tensor for tensor in self.inputs if tensor.name == name), None)
+
+    def named(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs, with texts in the place of indexes of categories."""
+        texts = {name: np.array(each, dtype=np.object_) for name, each in self.categories.items()}
+        return {name: texts[name][value] if name in texts else value for name, value in outputs.items()}
 
     @property
     def tabular(self) -> Tensor | None:

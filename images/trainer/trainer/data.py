@@ -109,7 +109,7 @@ def _read_csv(path: Path, target: str, text: str | None) -> Labelled:
         if len(row) != len(header):
             raise TrainingInputError(f"{path.name}: line {number} has {len(row)} values, the header has {len(header)}")
     table = dict(zip(header, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(header, ())
-    labels = _csv_labels(table[target])
+    labels = _csv_labels(table[target], target, path)
     if text is not None:
         return Labelled(np.array(table[text], dtype=np.str_), labels, ())
     columns = tuple(name for name in header if name != target)
@@ -148,7 +148,9 @@ def _labels(y: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.generic]:
     raise TrainingInputError(f"{path.name}: y must hold whole numbers or texts, not {y.dtype}")
 
 
-def _csv_labels(values: tuple[str, ...]) -> npt.NDArray[np.generic]:
+def _csv_labels(values: tuple[str, ...], name: str, path: Path) -> npt.NDArray[np.generic]:
+    if blank := next((number for number, value in enumerate(values, start=1) if not value.strip()), None):
+        raise TrainingInputError(f"{path.name}: column {name!r}, row {blank} is empty")
     try:
         return np.array([int(value) for value in values], dtype=np.int64)
     except ValueError:

@@ -79,7 +79,7 @@ def fit(
         terminated.append(number)
 
     def save(step: int) -> None:
-        if group.leads:
+        if group.leads and pod.checkpoint:
             checkpoint.save(pod.checkpoint, step, model.state_dict(), optimizer.state_dict(), parameters)
 
     previous = signal.signal(signal.SIGTERM, terminate)
@@ -109,7 +109,7 @@ def _resume(
     pod: Pod, group: Group, parameters: Mapping[str, str], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
     """Restores the newest checkpoint; returns the number of steps already done."""
-    state = checkpoint.load(pod.checkpoint, parameters) if pod.resume else None
+    state = checkpoint.load(pod.checkpoint, parameters) if pod.resume and pod.checkpoint else None
     done = state["step"] if state else 0
     if group.size > 1:
         agreed = torch.tensor([done, -done], device=group.device)

@@ -17,7 +17,8 @@ class Pod:
     parameters: Mapping[str, str]
     inputs: Mapping[str, Path]
     output: Path
-    checkpoint: Path
+    checkpoint: Path | None
+    """Folder; None: it keeps none."""
     steps_file: Path
     resume: bool
     """Whether to continue from the newest checkpoint."""
@@ -36,7 +37,7 @@ def read_pod(environment: Mapping[str, str] = os.environ) -> Pod:
         parameters=told["recipe"].get("parameters", {}),
         inputs={name: Path(folder) for name, folder in told.get("inputs", {}).items()},
         output=Path(told["outputDir"]),
-        checkpoint=Path(told["checkpointDir"]),
+        checkpoint=Path(told["checkpointDir"]) if "checkpointDir" in told else None,
         steps_file=Path(told["stepsFile"]),
         resume=bool(told.get("resume", True)),
         checkpoint_interval=float(told.get("checkpointIntervalSeconds", 60)),

@@ -141,9 +141,9 @@ def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
             yield made
             if budget := serving.disruption_budget(endpoint, name):
                 yield budget
-    yield from monitors.monitors(view, recorded)
     yield from _jobs(view, recorded.cycle)
     yield from probing.jobs(endpoint, view.observed)
+    yield from monitors.monitors(view, recorded)  # last, since others' webhooks may refuse them
 
 
 def _jobs(view: View, flight: Cycle | None) -> Iterator[Manifest]:

@@ -179,7 +179,7 @@ def _cancelled(run: PipelineRun, observed: Observed, what: str) -> Plan:
 
 def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
     """In a word, and in words, what the run is doing; a trouble that somebody must act on comes first."""
-    if turn.run.spec.suspend:
+    if turn.suspended:
         return "Suspended", "spec.suspend is true; set it to false to go on"
     steps = turn.steps()
     running = [each for each in steps if each.state == "Running"]

@@ -161,7 +161,7 @@ def pod_json(job: TrainingJob, attempt: int) -> str:
         "attempt": attempt,
         "nodes": spec.nodes,
         "outputDir": spec.output.path,
-        "checkpointDir": spec.checkpoint.path,
+        **({"checkpointDir": spec.checkpoint.path} if spec.checkpoint.enabled else {}),
         "stepsFile": "/noria/run/steps.jsonl",
         "inputs": {each.name: f"/noria/input/{each.name}" for each in spec.inputs},
         "resume": spec.checkpoint.enabled and spec.checkpoint.resume,

@@ -67,6 +67,13 @@ def test_a_folder_is_digested_and_nothing_is_written_into_it_unless_it_is_a_mode
     assert outputs["model"]["digest"] == "sha256:" + hashlib.sha256(manifest).hexdigest()
 
 
+def test_a_file_that_no_digest_would_hold_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "manifest.json").write_text('{"labels": {}}')
+    told = message(tmp_path, data="dataset")
+    assert told["error"] == "InvalidOutput" and "output data holds manifest.json" in told["message"]
+
+
 def test_a_link_in_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").symlink_to("/etc/passwd")

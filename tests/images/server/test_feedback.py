@@ -133,6 +133,18 @@ def test_labels_of_other_versions_and_at_most_8_of_them() -> None:
             receiver("alone", version=version).accept({"labels": entries[:1]})
 
 
+def test_series_of_a_slice_begin_at_0_with_its_first_prediction_and_those_of_a_version_with_its_first_label() -> None:
+    """What is not there at 0 is born by its first wrong label, which no increase tells."""
+    one = receiver("begins")
+    one.slices.of({"noria-slice": "north"})
+    for correct in ("true", "false"):
+        where = {"modelendpoint": "begins", "version": "m-1", "slice": "north", "correct": correct}
+        assert REGISTRY.get_sample_value("noria_feedback_total", where) == 0
+    one.accept({"labels": [{"id": forged("m-2", slice="south"), "label": "yes"}]})
+    where = {"modelendpoint": "begins", "version": "m-2", "slice": "south", "correct": "false"}
+    assert REGISTRY.get_sample_value("noria_feedback_total", where) == 0
+
+
 def test_slices_are_at_most_32_and_then_other(serve: Any) -> None:
     slices = Slices()
     names = [slices.of({"noria-slice": f"s{number}"}) for number in range(MAX_SLICES + 2)]

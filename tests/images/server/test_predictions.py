@@ -60,15 +60,19 @@ def test_text_over_both_protocols(serve: Any) -> None:
     assert server.predict([{"text": texts[0]}])[1]["predictions"][0]["label"] == label["data"][0]
 
 
-def test_labels_that_are_texts_and_instances_by_column(serve: Any) -> None:
-    with (MODELS / "flowers/data/test.csv").open(newline="") as file:
+@pytest.mark.parametrize("job", ["flowers", "onnx-flowers"])
+def test_labels_that_are_texts_and_instances_by_column(serve: Any, job: str) -> None:
+    with (MODELS / job / "data/test.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     instances = [{name: float(value) for name, value in row.items() if name != "species"} for row in rows]
-    status, answer = serve("flowers").predict(instances)
+    server = serve(job)
+    status, answer = server.predict(instances)
     assert status == 200, answer
     accuracy = np.mean([one["label"] == row["species"] for one, row in zip(answer["predictions"], rows, strict=True)])
-    metrics = json.loads((MODELS / "flowers/job/attempt-1/metrics.json").read_text())
+    metrics = json.loads((MODELS / job / "job/attempt-1/metrics.json").read_text())
     assert accuracy == pytest.approx(metrics["accuracy"], abs=1e-6) and accuracy > 0.8
+    labels = ({"id": one, "label": row["species"]} for one, row in zip(answer["predictionIds"], rows, strict=True))
+    assert server.label(*labels) == (200, {"accepted": len(rows)})
 
 
 def test_metadata_health_and_metrics(serve: Any) -> None:

@@ -16,6 +16,11 @@ JOBS: dict[str, tuple[str, str, dict[str, str]]] = {
         "flowers",
         {"epochs": "30", "batchSize": "16", "target": "species", "learningRate": "0.01"},
     ),
+    "onnx-flowers": (
+        "classifier",
+        "flowers",
+        {"epochs": "30", "batchSize": "16", "target": "species", "learningRate": "0.01", "export": "onnx"},
+    ),
     "iris": ("sklearn", "iris", {"estimators": "10"}),
     "plain": ("sklearn", "digits-sites/plain", {"estimators": "20"}),
     "mixed": ("sklearn", "digits-sites/mixed", {"estimators": "20"}),

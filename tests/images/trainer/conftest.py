@@ -21,6 +21,7 @@ class Training:
     data: Path
     attempt: int = 0
     interval: int = 3600
+    checkpoints: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -31,7 +32,7 @@ class Training:
     def told(self, **environment: str) -> dict[str, str]:
         """Prepares the next attempt; the environment that it runs in."""
         self.attempt += 1
-        for folder in (self.output, self.root / "checkpoint"):
+        for folder in (self.output, *([self.root / "checkpoint"] if self.checkpoints else [])):
             folder.mkdir(parents=True, exist_ok=True)
         (self.root / "pod.json").write_text(json.dumps(self.pod()))
         return os.environ | {"NORIA_POD_FILE": str(self.root / "pod.json"), "HOME": "/tmp"} | environment
@@ -40,7 +41,7 @@ class Training:
         """pod.json of this attempt."""
         return {
             "namespace": "test", "trainingJob": "job", "uid": "1", "attempt": self.attempt, "nodes": 1,
-            "outputDir": str(self.output), "checkpointDir": str(self.root / "checkpoint"),
+            "outputDir": str(self.output), **({"checkpointDir": str(self.root / "checkpoint")} if self.checkpoints else {}),
             "stepsFile": str(self.root / f"steps-{self.attempt}.jsonl"), "inputs": {"train": str(self.data)}, "resume": True,
             "checkpointIntervalSeconds": self.interval, "recipe": {"name": self.recipe, "parameters": self.parameters},
         }  # fmt: skip

@@ -33,6 +33,7 @@ def test_parameters(name: str, value: str, part: str) -> None:
     [
         ("a,b\n1,2\n", "data.csv: no column 'target' (parameter 'target'); it has a, b"),
         ("a,target\n1,0\n,1\n", "data.csv: column 'a', row 2 is empty"),
+        ("a,target\n1,0\n2, \n", "data.csv: column 'target', row 2 is empty"),
         ("a,target\n1,0\nx,1\n", "column 'a', row 2 is not a number: 'x'"),
         ("a,target\n1,0\ninf,1\n", "column 'a', row 2 is not finite"),
         ("a,target\n1,0\n1\n", "line 3 has 1 values, the header has 2"),

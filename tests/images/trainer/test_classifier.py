@@ -122,6 +122,14 @@ class Crafted:
         return os.system, ("touch touched",)
 
 
+def test_without_checkpoints_it_trains_and_keeps_none(training: Any) -> None:
+    job = training("classifier", "iris", epochs="2")
+    job.checkpoints, job.interval = False, 0
+    result = job.run()
+    assert result.returncode == 0, result.stdout
+    assert job.written("metrics.json")["accuracy"] > 0 and not (job.root / "checkpoint").exists()
+
+
 def test_checkpoint_of_other_parameters_is_refused(training: Any) -> None:
     job = training("classifier", "iris", epochs="1")
     assert job.run().returncode == 0

@@ -30,7 +30,7 @@ class Onnx:
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See Runtime."""
-        return dict(zip(self._names, self.session.run(None, dict(inputs)), strict=True))
+        return self.signature.named(dict(zip(self._names, self.session.run(None, dict(inputs)), strict=True)))
 
 
 def load(folder: Path, signature: Signature | None, threads: int) -> Onnx:

@@ -30,12 +30,7 @@ class TorchExport:
             made = self.module(*arguments)
         values = [made] if isinstance(made, torch.Tensor) else list(made.values() if isinstance(made, dict) else made)
         names = self._names or [f"output{number}" for number in range(len(values))]
-        outputs = {name: value.numpy() for name, value in zip(names, values, strict=True)}
-        return {name: _named(value, self.signature.categories.get(name)) for name, value in outputs.items()}
-
-
-def _named(value: Array, categories: list[str] | None) -> Array:
-    return value if categories is None else np.array(categories, dtype=np.object_)[value]
+        return self.signature.named({name: value.numpy() for name, value in zip(names, values, strict=True)})
 
 
 def load(folder: Path, signature: Signature | None, threads: int) -> TorchExport:

@@ -49,7 +49,10 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
             turn.records[name] = outcomes.of_training(step, record, live, turn.now)
     else:
         after = outcomes.of_pod(turn.run, step, item, record, live, turn.now)
-        if after.state == "Waiting" and outcomes.hopeless(step, after, outcomes.exit_code(live)):
+        code = (
+            outcomes.exit_code(live) if after.failures != record.failures else None
+        )  # a disruption says nothing of the code
+        if after.state == "Waiting" and outcomes.hopeless(step, after, code):
             after = after.model_copy(update={"state": "Failed"})
         turn.records[name] = after
         if after.state == "Running" and (left := outcomes.time_left(step, after, turn.now)) is not None:
@@ -61,7 +64,7 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
             inputs = evaluating.as_scored(inputs, live)
         known = cache.key(step, inputs, taken.read, turn.observed.settings)
         turn.records[name] = taken.model_copy(update={"key": known})
-    if turn.records[name].state == "Running" and turn.run.spec.suspend:
+    if turn.records[name].state == "Running" and turn.suspended:
         turn.records[name] = outcomes.ended(record, turn.now, "Suspended", outcomes.STOPPED, counted=None)
 
 

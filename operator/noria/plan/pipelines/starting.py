@@ -20,7 +20,7 @@ def start(turn: Turn, step: Step) -> None:
         return
     # What waits for others goes on waiting: an approval for a person, a version that is asked for already for its Endpoint.
     waits = step.approve or turn.records[step.name].deploy
-    if turn.records[step.name].state in ENDED or (turn.run.spec.suspend and not waits):
+    if turn.records[step.name].state in ENDED or (turn.suspended and not waits):
         return
     if record.state == "Pending" and not _wanted(turn, step):
         return

@@ -60,6 +60,11 @@ class Turn:
             if each["kind"] in ("Pod", "TrainingJob") and role == "step" and ours:
                 yield each
 
+    @property
+    def suspended(self) -> bool:
+        """Whether steps wait for somebody to let them go on. Those with onExit of a run that was stopped do not."""
+        return self.run.spec.suspend and not self.stopped
+
     def steps(self) -> list[StepStatus]:
         """The records as the status holds them."""
         return [self.records[name] for step in self.frozen.steps for name in self.names(step)]

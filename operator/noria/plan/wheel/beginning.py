@@ -40,6 +40,9 @@ def refused_rollback(view: View, turn: Turn) -> Refusal | None:
         return Refusal("ModelVersionNotFound", f"ModelVersion {name} does not exist")
     if name not in have_served(turn):
         return Refusal("NeverServed", f"{name} has not served here; versions in status.history have")
+    pinned, number = view.endpoint.spec.model.version, int(str(name).rpartition("-")[2])
+    if pinned not in (None, number):
+        return Refusal("VersionPinned", f"spec.model.version asks for {pinned}; set it to {number} instead")
     return None
 
 

@@ -47,6 +47,21 @@ def confined(query: str, namespace: str) -> str:
     return text
 
 
+def is_scalar(query: str) -> bool:
+    """Whether a query that can be parsed gives a number without labels and not a vector: a comparison of it is no alert."""
+    return _scalar(ast.parse(query))
+
+
+def _scalar(node: ast.Expr) -> bool:
+    if isinstance(node, ast.ParenExpr | ast.UnaryExpr):
+        return _scalar(node.expr)
+    if isinstance(node, ast.BinaryExpr):
+        return _scalar(node.lhs) and _scalar(node.rhs)
+    if isinstance(node, ast.Call):
+        return bool(node.func.return_type == ast.ValueType.Scalar)
+    return isinstance(node, ast.NumberLiteral)
+
+
 @lru_cache(maxsize=4096)
 def _judged(query: str, namespace: str) -> tuple[str, str]:
     """The confined query, or why there is none: both are asked for again and again, and may have taken long to find."""

@@ -46,8 +46,12 @@ def reading(endpoint: Endpoint, uri: str, version: ModelVersion, now: datetime) 
     record = _record(endpoint, uri)
     if record and record.failure:
         return Reading(reason="ProbeFailed", message=f"{uri} could not be looked at: {record.failure}")
+    waits = f"; {record.message}" if record and record.message else ""
+    if record and known and _older(record, version, known):
+        return Reading(
+            reason="NotProbed", message=f"{uri} is being looked at since {version.metadata.name} was made{waits}"
+        )
     if record is None or known is None or record.digest is None or record.input != known.name:
-        waits = f"; {record.message}" if record and record.message else ""
         return Reading(reason="NotProbed", message=f"{uri} is being looked at for the first time{waits}")
     changed = _changed(record, known)
     return Reading(max(0.0, (now - moment(changed)).total_seconds()) if changed else 0.0)
@@ -88,14 +92,15 @@ def step(endpoint: Endpoint, version: ModelVersion | None, observed: Observed) -
         if record and record.state == "Running":
             record = _taken_in(record, jobs.get(record.number), observed)
         known = trained_on(version, uri) if version else None
-        if known and known.digest:
+        if version and known and known.digest:
             if record is None or record.input != known.name:
                 number += 1
                 record = ProbeStatus(uri=uri, input=known.name, number=number, state="Running")
-            elif record.state is None and _due_in(record, seconds, observed) <= 0:
+            elif record.state is None and (_older(record, version, known) or _due_in(record, seconds, observed) <= 0):
                 number += 1
                 record = record.model_copy(update={"number": number, "state": "Running"})
-            compared = {"trained_digest": known.digest, "changed_time": _changed(record, known)}
+            changed = None if _older(record, version, known) else _changed(record, known)
+            compared = {"trained_digest": known.digest, "changed_time": changed}
             record = record.model_copy(update=compared)
             waits += _waits(endpoint, record, jobs.get(record.number), observed)
         records += [record] if record else []
@@ -143,6 +148,13 @@ def _watched(endpoint: Endpoint) -> dict[str, int]:
 
 def _record(endpoint: Endpoint, uri: str) -> ProbeStatus | None:
     return next((each for each in endpoint.status.probes if each.uri == uri), None)
+
+
+def _older(record: ProbeStatus, version: ModelVersion, known: InputDigest) -> bool:
+    """Whether the data were looked at before the version was made and were not what it learned: which of them are newer
+    only another look tells."""
+    made, at = version.metadata.creation_timestamp, record.time
+    return record.digest not in (None, known.digest) and made is not None and at is not None and moment(at) < made
 
 
 def _changed(record: ProbeStatus, known: InputDigest) -> str | None:

@@ -25,9 +25,12 @@ def status(view: View, before: Turn, after: Turn) -> RetrainStatus | None:
     if begun and before.cycle is None and begun.trigger.reason in TRAINED:
         starts = [*starts, view.now][-20:]
         failures = 0 if begun.trigger.reason == "Manual" else failures
-    if ended and ended.trigger.reason in TRAINED and after.history:
-        last, newest = view.now, after.history[0]
-        failures = 0 if newest.outcome == "Promoted" else failures + (newest.reason not in (SUPERSEDED, WITHDRAWN))
+    newest = after.history[0] if ended and after.history else None
+    if ended and newest and ended.trigger.reason in TRAINED:
+        last = view.now
+        failures += newest.outcome != "Promoted" and newest.reason not in (SUPERSEDED, WITHDRAWN)
+    if ended and newest and newest.outcome == "Promoted" and ended.trigger.reason != "Rollback":
+        failures = 0  # whoever made it: what had failed is mended
     kept = RetrainStatus(state="Armed", failures=failures, starts=starts, last_end_time=last)
     return kept.model_copy(update={"state": _state(view, after, kept)})
 

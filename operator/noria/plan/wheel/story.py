@@ -182,7 +182,9 @@ def done(view: View, recorded: Turn) -> tuple[str, ...]:
     """Annotations whose wish the record holds, or which cannot be granted; only then they go."""
     cycle, current, annotations = recorded.cycle, recorded.current, view.endpoint.metadata.annotations
     over = []
-    if view.action(ROLLBACK_TO) and cycle is None and refused_rollback(view, recorded):
+    back = view.action(ROLLBACK_TO)
+    under_way = cycle is not None and cycle.trigger.reason == "Rollback" and cycle.challenger == back
+    if back and (under_way or (cycle is None and refused_rollback(view, recorded))):
         over.append(ROLLBACK_TO)
     if view.action(RETRAIN) and (cycle is not None or view.endpoint.spec.retrain is None):
         over.append(RETRAIN)
