@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..rights.rights import asked, bound
-from .conftest import AUDIT_LOG, Kubectl, Manifest, alone, endpoint, helm, tell, until
+from .conftest import AUDIT_LOG, OPERATOR, Kubectl, Manifest, alone, endpoint, helm, tell, until
 from .test_serving import FLOWER, SMALL, ask, serving, train
 
 POD = "authentication.kubernetes.io/pod-name"
@@ -75,6 +75,8 @@ def test_a_listed_namespace_that_goes_stops_no_other(kubectl: Kubectl, workspace
         kubectl.run("delete", "namespace", gone)
         kubectl.run("delete", "pod", pod, "-n", "noria-system")
         train(kubectl, workspace, "onward", "sklearn", {}, "iris")
+        (operator,) = kubectl.list("pods", "noria-system", OPERATOR)
+        assert operator["metadata"]["name"] != pod and not operator["status"]["containerStatuses"][0]["restartCount"]
     finally:
         helm("rollback", "noria")
         alone(kubectl)

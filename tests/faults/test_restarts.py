@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from noria.runtime.watches import LOOK_SECONDS
-
 from ..apiserver.conftest import REPOSITORY, kubectl_of
 from .harm import killed_after
 from .lives import present
@@ -210,7 +208,7 @@ async def test_a_definition_goes_while_the_operator_is_away(
 async def test_a_definition_is_made_anew_while_the_operator_runs(
     name: str, plural: str, plane: Any, undisturbed: Any, tmp_path: Path
 ) -> None:
-    """kopf takes what is not served for a failure, and never watches it again: a new process does, after two looks."""
+    """kopf ends with the watch of what is not served any more; a new process watches what is there then."""
     kubectl, definition = kubectl_of(plane), str(REPOSITORY / "crds" / f"{plural}.yaml")
     expected = await undisturbed(name)
     async with playing(plane, SCENARIOS[name], tmp_path) as play:
@@ -219,6 +217,6 @@ async def test_a_definition_is_made_anew_while_the_operator_runs(
         assert (await asyncio.to_thread(kubectl, "apply", "-f", definition)).returncode == 0
         ready = await asyncio.to_thread(kubectl, "wait", "--for=condition=Established", "-f", definition)
         assert ready.returncode == 0
-        await until(lambda: bool(play.operator.ends), 2 * LOOK_SECONDS + 30)
+        await until(lambda: bool(play.operator.ends))
         end = await play.through()
     assert present(end) == present(expected.end) and not end.orphans()

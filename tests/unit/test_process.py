@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY
 from noria.plan.contract import Look, Needs, Query, Ref, Settings, Steady
 from noria.runtime import watches
 from noria.runtime.errors import Conflict, Failed, Fenced, Forbidden, Unreachable
-from noria.runtime.informer import BeginAnew
 from noria.runtime.process import Operator, _end
 
 SETTINGS = Settings(agent_image="a", trainer_image="t", serving_runtime="s", server_image="v")
@@ -164,19 +163,6 @@ async def test_what_lies_in_a_namespace_whose_lists_did_not_come_waits_and_other
     for key in (KEY, KEY._replace(namespace="gone")):
         await one._handle(key)
     assert looked == [KEY] and one.queue.next_due() is not None
-
-
-async def test_what_kopf_does_not_watch_any_more_is_left_to_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watches, "LOOK_SECONDS", 0.01)
-    served: list[tuple[str, str | None]] = [("TrainingJob", None), ("Workspace", None)]
-    names = ("trainingjobs.v1alpha1.noria.dev", "workspaces.v1alpha1.noria.dev")
-    jobs, _ = (asyncio.create_task(asyncio.sleep(60), name=f"watcher for {each}@None") for each in names)
-    looking = asyncio.create_task(watches.lasting(lambda: served))
-    _, still = await asyncio.wait([looking], timeout=0.1)
-    assert still, "both are watched"
-    jobs.cancel()
-    with pytest.raises(BeginAnew, match="no watcher for trainingjobs"):
-        await asyncio.wait_for(looking, 10)
 
 
 def test_listed_namespaces_leave_cluster_scoped_kinds_alone() -> None:

@@ -25,7 +25,7 @@ REFUSED_PODS = "type=Warning,reason=FailedCreate,involvedObject.kind=Job"
 
 class BeginAnew(Exception):
     """What only a new process can mend: who lost the lease stands by; after a restore of etcd watches wait for versions that
-    are yet to come again; kopf never watches a kind that was not served when it began, nor one whose watch failed for good."""
+    are yet to come again; and kopf never watches a kind that was not served when it began, nor a namespace that was refused then."""
 
 
 class Groups:
@@ -69,8 +69,8 @@ class Informer:
         """Set by the first LIST, or when the kind is known to be absent."""
         self.answered = asyncio.Event()
         """Set by the same, or when a LIST of a namespace is refused: it went with its Role, and others must not wait for it."""
-        self.whole, self.served = whole, False
-        """Whether the last LIST brought what there is of the kind."""
+        self.whole, self.left_out = whole, False
+        """Whether kopf was begun without it, since it was refused."""
         self.listed_at = time.monotonic()
         self._cluster, self._store, self._absence_changed, self._groups = cluster, store, absence_changed, groups
         self._relist = relist
@@ -94,7 +94,6 @@ class Informer:
                 log.info("the watch of %s is too old; listing anew", self.kind)
             except ApiError as error:
                 failures += 1
-                self.served = False
                 if isinstance(error, Forbidden) and self.namespace:
                     self.listed_at = time.monotonic()
                     self.answered.set()
@@ -116,6 +115,10 @@ class Informer:
                 raise BeginAnew(
                     f"{self.kind} was at version {known} and is at {since}: etcd was restored; beginning anew"
                 )
+            if since and self.left_out:
+                raise BeginAnew(
+                    f"{self.kind} in {self.namespace} may be listed now, and might not when this process began; beginning anew"
+                )
             self._store.replace(self.kind, self.namespace, touched, items)
         if (self.kind in self._store.absent) == bool(since):
             if since and self.whole:
@@ -123,7 +126,6 @@ class Informer:
             self._store.absent ^= {self.kind}
             self._absence_changed(self.kind)
         self.listed_at = time.monotonic()
-        self.served = bool(since)
         self.synced.set()
         self.answered.set()
         return since or None

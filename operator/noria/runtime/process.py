@@ -82,9 +82,7 @@ class Operator:
 
     async def run(self) -> None:
         """Until a signal ends it, or a failure that only a new process can mend is raised."""
-        namespaces = self.settings.namespaces
-        parts = [watches.run(self.resources, namespaces, self.cluster, self.store, self._relist), self._lead()]
-        parts.append(watches.lasting(self._served))
+        parts = [self._watch(), self._lead()]
         parts += [each.run() for each in self.informers]
         if self.settings.prometheus_url:
             parts.append(self.poller.run())
@@ -109,6 +107,17 @@ class Operator:
         metrics.ACTIVE_WORKERS.set(self.queue.running)
         for kind, count in self.store.count().items():
             metrics.OBJECTS.labels(kind).set(count)
+
+    async def _watch(self) -> None:
+        """By kopf, which ends with the first watch that is refused: of listed namespaces those that may be listed."""
+        own, places = [each for each in self.informers if each.whole], self.settings.namespaces
+        for each in own if places else ():
+            await each.answered.wait()
+            each.left_out = not each.synced.is_set()
+        allowed = [place for place in places if not any(each.left_out for each in own if each.namespace == place)]
+        if places and not allowed:
+            await asyncio.Event().wait()  # until one may be listed, and the process begins anew
+        await watches.run(self.resources, allowed, self.cluster, self.store, self._relist)
 
     async def _lead(self) -> None:
         """Wait for a whole picture and for the Lease, then work until it is lost."""
@@ -178,10 +187,6 @@ class Operator:
             if kind in (*controller.owns, *controller.watches):
                 for key in self.store.refs(controller.resource.kind()):
                     self.queue.add(key)
-
-    def _served(self) -> list[tuple[str, str | None]]:
-        """Kinds that kopf is to watch, by namespace."""
-        return [(each.kind, each.namespace) for each in self.informers if each.whole and each.served]
 
     def _relist(self, kind: str) -> None:
         for each in self.informers:

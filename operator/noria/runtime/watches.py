@@ -12,13 +12,10 @@ from typing import Any
 import kopf
 
 from noria.api.meta import GROUP, VERSION, Resource
-from noria.plan.contract import KINDS
 from noria.runtime.cluster import Cluster, Credentials
-from noria.runtime.informer import BeginAnew
 from noria.runtime.store import Store
 
 IDENTITY: Any = "noria"
-LOOK_SECONDS = 30.0
 LISTING_GAP_SECONDS = 30.0
 """kopf marks listed objects but not a listing's begin: after this long without one, the next begins another listing."""
 
@@ -88,25 +85,6 @@ async def run(
         clusterwide=clusterwide,
         namespaces=namespaces,
     )
-
-
-async def lasting(served: Callable[[], Iterable[tuple[str, str | None]]]) -> None:
-    """Raises BeginAnew once what is `served` (kinds and their namespaces, None: all) has had no watch in two looks. kopf
-    logs that a watch failed for good, as with 404 when a definition is made anew or 403 when a right comes late, and goes
-    on without it."""
-    before: set[str] = set()
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        tasks = {task.get_name() for task in asyncio.all_tasks()}
-        missing = {name for each in served() if (name := _task(*each)) not in tasks}
-        if lost := sorted(before & missing):
-            raise BeginAnew(f"there is no {lost[0]} any more; beginning anew")
-        before = missing
-
-
-def _task(kind: str, namespace: str | None) -> str:
-    """What kopf calls the task that watches it."""
-    return f"watcher for {KINDS[kind].plural}.{VERSION}.{GROUP}@{namespace}"
 
 
 class _Login:
