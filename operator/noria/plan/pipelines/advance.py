@@ -49,9 +49,8 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
             turn.records[name] = outcomes.of_training(step, record, live, turn.now)
     else:
         after = outcomes.of_pod(turn.run, step, item, record, live, turn.now)
-        code = (
-            outcomes.exit_code(live) if after.failures != record.failures else None
-        )  # a disruption says nothing of the code
+        # A disruption ends a container with any code.
+        code = outcomes.exit_code(live) if after.failures != record.failures else None
         if after.state == "Waiting" and outcomes.hopeless(step, after, code):
             after = after.model_copy(update={"state": "Failed"})
         turn.records[name] = after

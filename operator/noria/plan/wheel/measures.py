@@ -65,10 +65,8 @@ def _questions(
 ) -> Questions:
     """Written once for all Endpoints that ask the same: the texts are long."""
     if type == "Custom":
-        from noria.plan.wheel.confinement import (
-            confined,
-            is_scalar,
-        )  # its parser takes 1.5 MiB, and only such signals need it
+        # Its parser takes 1.5 MiB, and only such signals need it.
+        from noria.plan.wheel.confinement import confined, is_scalar
 
         text = confined(query or "", namespace)
         return Questions(Query(f"vector({text})" if is_scalar(text) else text), None)
