@@ -27,6 +27,9 @@ DEFINITIONS = {
     "pipeline": ("pipelines", "pipelineruns"),
 }
 """Of what users make in each scenario."""
+EACH_DEFINITION = pytest.mark.parametrize(
+    ("name", "plural"), [(name, each) for name, plurals in DEFINITIONS.items() for each in plurals]
+)
 
 
 def written(asked: Asked) -> bool:
@@ -178,45 +181,43 @@ async def test_the_namespace_goes_while_the_operator_is_away(
     assert end.state == expected.end.state and not end.orphans()
 
 
+async def defined(plane: Any, plural: str, *words: str) -> None:
+    """kubectl does that with a definition of ours."""
+    definition = str(REPOSITORY / "crds" / f"{plural}.yaml")
+    assert (await asyncio.to_thread(kubectl_of(plane), *words, "-f", definition)).returncode == 0
+
+
 @pytest.mark.sample(0)
-@pytest.mark.parametrize(
-    ("name", "plural"), [(name, each) for name, plurals in DEFINITIONS.items() for each in plurals]
-)
+@EACH_DEFINITION
 async def test_a_definition_goes_while_the_operator_is_away(
     name: str, plural: str, plane: Any, undisturbed: Any, tmp_path: Path
 ) -> None:
     """It begins without the definition, and finds it when it comes; users make their objects again. History tells of both."""
-    kubectl, definition = kubectl_of(plane), str(REPOSITORY / "crds" / f"{plural}.yaml")
     expected = await undisturbed(name)
     async with playing(plane, SCENARIOS[name], tmp_path) as play:
         play.deadline = RELISTED_SECONDS
         await away(play)
-        assert (await asyncio.to_thread(kubectl, "delete", "-f", definition)).returncode == 0
+        await defined(plane, plural, "delete")
         play.operator.wanted.set()
         await play.quiet()
-        assert (await asyncio.to_thread(kubectl, "apply", "-f", definition)).returncode == 0
-        ready = await asyncio.to_thread(kubectl, "wait", "--for=condition=Established", "-f", definition)
-        assert ready.returncode == 0
+        await defined(plane, plural, "apply")
+        await defined(plane, plural, "wait", "--for=condition=Established")
         end = await play.through()
     assert present(end) == present(expected.end) and not end.orphans()
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize(
-    ("name", "plural"), [(name, each) for name, plurals in DEFINITIONS.items() for each in plurals]
-)
+@EACH_DEFINITION
 async def test_a_definition_is_made_anew_while_the_operator_runs(
     name: str, plural: str, plane: Any, undisturbed: Any, tmp_path: Path
 ) -> None:
     """kopf ends with the watch of what is not served any more; a new process watches what is there then."""
-    kubectl, definition = kubectl_of(plane), str(REPOSITORY / "crds" / f"{plural}.yaml")
     expected = await undisturbed(name)
     async with playing(plane, SCENARIOS[name], tmp_path) as play:
-        assert (await asyncio.to_thread(kubectl, "delete", "-f", definition)).returncode == 0
+        await defined(plane, plural, "delete")
         await until(lambda: f"Watcher for {plural}" in play.operator.words())
-        assert (await asyncio.to_thread(kubectl, "apply", "-f", definition)).returncode == 0
-        ready = await asyncio.to_thread(kubectl, "wait", "--for=condition=Established", "-f", definition)
-        assert ready.returncode == 0
+        await defined(plane, plural, "apply")
+        await defined(plane, plural, "wait", "--for=condition=Established")
         await until(lambda: bool(play.operator.ends))
         end = await play.through()
     assert present(end) == present(expected.end) and not end.orphans()
