@@ -151,6 +151,14 @@ def test_what_the_endpoint_says_is_what_becomes_of_the_step(case: str) -> None:
         assert world.verdict() == ("Unknown", cause)
 
 
+def test_a_version_whose_number_another_had_is_not_called_served() -> None:
+    """The run registered m-2, and what serves is an m-2 that was deleted."""
+    for uri, state in (("pvc://c/x", "Succeeded"), ("pvc://c/old", "Running")):
+        status = serves(2)
+        status["current"]["uri"] = uri
+        assert waiting(version(2), endpoint(**status)).settle().step("d")["state"] == state
+
+
 def test_an_endpoint_that_wants_a_newer_version_says_so() -> None:
     world = waiting(version(2), version(3), endpoint("Latest", **serves(1))).settle()
     assert world.verdict() == ("False", "Superseded")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runs import World, ended, step
+from runs import DIGEST, World, ended, step
 
 STEPS = [
     step("prepare", gives="data:dataset rows:integer"),
@@ -200,3 +200,34 @@ def test_ten_earlier_runs_of_the_pipeline_are_looked_in_the_newest_first() -> No
     assert world.status["sources"] == [f"r-{number:02}" for number in range(9, -1, -1)]
     inner = World({"inline": {"steps": STEPS}}, others).settle()
     assert "sources" not in inner.status
+
+
+def test_a_version_is_taken_only_as_the_record_of_the_very_model() -> None:
+    train = step("t", train={"recipe": {"name": "classifier"}, "output": {"model": "m"}})
+    use = step("use", "version=t.version", gives="x:integer")
+    steps = [train, use]
+    first = World({"pipeline": "p"}, [pipeline(*steps)]).settle()
+    live = first.active()["t"]
+    first.succeed("t", look=False)
+    live["status"]["modelVersion"] = "m-1"
+    earlier = ended(first.settle().succeed("use"), "earlier")
+    spec = {"uri": "pvc://noria-artifacts/jobs/x/attempt-1", "digest": DIGEST}
+    for found, state in (
+        ([spec], "Cached"),
+        ([], "Running"),
+        ([spec | {"uri": "pvc://noria-artifacts/jobs/y/attempt-1"}], "Running"),
+        ([spec | {"digest": "sha256:" + "e" * 64}], "Running"),
+    ):
+        known = [
+            {
+                "kind": "ModelVersion",
+                "metadata": {"name": "m-1", "namespace": "n"},
+                "spec": {"model": "m", "version": 1} | each,
+            }
+            for each in found
+        ]
+        world = World({"pipeline": "p"}, [pipeline(*steps), earlier, *known]).settle()
+        if state == "Cached":
+            assert world.looked().states() == {"t": "Cached", "use": "Cached"}
+        else:
+            assert world.states()["t"] == "Running" and said(world)["t"] == "ArtifactChanged"

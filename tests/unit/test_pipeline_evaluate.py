@@ -15,8 +15,8 @@ STEPS = (
 )
 
 
-def endpoint(version: str | None = "digits-1") -> dict[str, Any]:
-    current = {"current": {"version": version, "inferenceService": "x", "since": "x"}} if version else {}
+def endpoint(version: str | None = "digits-1", **told: str) -> dict[str, Any]:
+    current = {"current": {"version": version, "inferenceService": "x", "since": "x", **told}} if version else {}
     return {"kind": "Endpoint", "metadata": {"name": "digits", "namespace": "n"}, "status": current}
 
 
@@ -141,6 +141,11 @@ def test_without_a_champion_the_model_is_scored_alone() -> None:
     [
         ([version()], "EndpointNotFound", "there is no Endpoint digits in this namespace"),
         ([endpoint()], "ChampionDeleted", "Endpoint digits serves digits-1, whose ModelVersion was deleted"),
+        (
+            [endpoint(uri="pvc://a/b"), version()],
+            "ChampionDeleted",
+            "Endpoint digits serves digits-1, whose ModelVersion was deleted",
+        ),
         ([endpoint(), version(uri="hf://a/b")], "Unscorable", "digits-1 lies at hf://a/b; only pvc:// can be scored"),
         ([endpoint(), version(format="custom")], "Unscorable", "digits-1 has format custom"),
     ],

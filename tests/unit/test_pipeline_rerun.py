@@ -89,6 +89,19 @@ def test_a_version_is_made_anew_where_its_model_lies_elsewhere_now() -> None:
     assert world.succeed("train").states()["register"] == "Succeeded" and versions(world) == ["m-1", "m-2"]
 
 
+def test_a_version_is_made_anew_where_its_number_was_used_again() -> None:
+    steps = [step("train", gives="model:model"), STEPS[3], step("last", after=["register"])]
+    first = World(inline(*steps)).settle().succeed("train").fail("last")
+    (made,) = [each for each in first.others if each["kind"] == "ModelVersion"]
+    assert again(first, "earlier", made).looked().states()["register"] == "Cached"
+    other = made | {
+        "metadata": made["metadata"] | {"labels": {}},
+        "spec": made["spec"] | {"digest": "sha256:" + "e" * 64},
+    }
+    world = again(first, "earlier", other).looked()
+    assert world.states()["register"] == "Succeeded" and versions(world) == ["m-1", "m-2"]
+
+
 def test_what_is_never_taken_from_the_cache_is_kept_by_a_rerun() -> None:
     outside = {"inputs": [{"name": "raw", "uri": "pvc://elsewhere/raw"}]}
     steps = [

@@ -1,11 +1,14 @@
 """What a run does step by step: order, conditions, retries, fan-out, approvals, stopping; and that nothing runs twice."""
 
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
-from runs import DIGEST, World, inline, step
+from runs import DIGEST, World, ended, inline, step
 
 from noria.api import PipelineRun
+from noria.plan.contract import Manifest
 from noria.plan.manifests import canonical
 
 
@@ -312,3 +315,36 @@ def test_foreach_runs_over_a_hundred_items_and_over_no_more() -> None:
     assert len(over(100).active()) == 100
     assert over(101).verdict() == ("False", "InvalidInput")
     assert "the list has 101 items; at most 100 are run" in over(101).step("b")["message"]
+
+
+def fan(number: int, gives: str = "x:integer") -> Manifest:
+    each = step(f"f{number}", foreach={"items": list(range(100)), "parallelism": 100}, gives=gives)
+    return each | {"inputs": [{"name": "i", "item": True}]}
+
+
+def test_steps_and_items_of_a_run_fit_its_object() -> None:
+    world = World(inline(*(fan(number) for number in range(10)))).settle()
+    assert [each["state"] for each in world.status["steps"] if "count" in each] == ["Running"] * 9
+    last = world.step("f9")
+    assert (last["state"], last["cause"]) == ("Failed", "InvalidInput") and len(world.active()) == 900
+    text = "foreach: with its 100 items the run would have 1010 steps and items; at most 1000 fit an object"
+    assert last["message"] == text
+
+
+def test_what_steps_gave_fits_the_runs_object_also_from_the_cache() -> None:
+    """An object that has grown too large is not written any more, and nothing goes on."""
+    spec = {"steps": [fan(number, "a:string b:string") for number in range(3)]}
+    pipeline = {"kind": "Pipeline", "metadata": {"name": "p", "namespace": "n"}, "spec": spec}
+    world = World({"pipeline": "p"}, [pipeline]).settle()
+    while names := list(world.active()):
+        for name in names:
+            world.succeed(name, {"a": "x" * 1000, "b": "y" * 1000}, look=False)
+        world.settle()
+    states = Counter(each["state"] for each in world.status["steps"] if "[" in each["name"])
+    assert states == {"Succeeded": 195, "Failed": 105} and world.verdict() == ("False", "ItemsFailed")
+    told = next(each for each in world.status["steps"] if each.get("cause") == "OutputsTooLarge")
+    assert "outputs" not in told and told["message"].endswith("give folders instead of values, or split the pipeline")
+    assert len(json.dumps(world.status)) < 700_000
+    again = World({"pipeline": "p"}, [pipeline, ended(world, "earlier")]).settle()
+    states = Counter(each["state"] for each in again.status["steps"] if "[" in each["name"])
+    assert states == {"Cached": 195, "Running": 105}

@@ -20,10 +20,10 @@ def record(world: World, name: str = "a") -> Manifest:
     return {key: value for key, value in world.step(name).items() if key not in ("job", "cache", "key")}
 
 
-def said(world: World, message: str) -> World:
-    """The agent of a step that has just succeeded said something else."""
+def said(world: World, message: str, code: int = 0) -> World:
+    """The agent of a step that has just succeeded said something else, or was ended."""
     pod = world.live["Pod", world.step("a")["job"]]
-    pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["message"] = message
+    pod["status"]["initContainerStatuses"][0]["state"]["terminated"] |= {"message": message, "exitCode": code}
     return world.settle()
 
 
@@ -86,6 +86,19 @@ def test_a_step_whose_outputs_cannot_be_taken_says_why(told: str, cause: str, te
     assert record(world)["state"] == state and record(world).items() >= counted.items()
     if state == "Failed":
         assert (record(world)["cause"], record(world)["message"], record(world)["endTime"]) == (cause, text, NOON)
+
+
+def test_an_agent_that_was_ended_before_it_told_would_be_so_again() -> None:
+    """Folders that take longer to digest than the pod's grace were made anew for ever."""
+    world = World(inline(step("a", gives="d:dataset", retry={"limit": 1}))).settle()
+    for attempt in (1, 2):
+        said(world.succeed("a", look=False), "", 137)
+        assert record(world)["failures"] == attempt
+        world.later(600)
+    assert (record(world)["state"], record(world)["cause"]) == ("Failed", "OutputsLost")
+    text = "it completed, but the agent ended with exit code 137 before it told what the step gave; for digests of what was "
+    text += "written, and read from outside, it has 300 s: give or read less, or use faster storage"
+    assert record(world)["message"] == text
 
 
 def test_what_a_step_read_from_outside_is_told_with_its_digest() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from runs import SETTINGS
+from variants import Variant
 
 from noria.api import Endpoint
 from noria.api.cycle import Cycle
@@ -89,3 +90,30 @@ def test_requests_go_where_the_stage_says(
     alone = route(view, Turn(places[0], None, (), None, 1, (), ()))
     assert alone and [each["name"] for each in alone["spec"]["rules"][0]["backendRefs"]] == ["m-1-predictor"]
     assert route(view, Turn(None, None, (), None, 0, (), ())) is None
+
+
+@pytest.mark.parametrize(
+    ("past", "waits"),
+    [
+        ({"challenger": "digits-2", "outcome": "RolledBack"}, True),
+        ({"challenger": "digits-2", "outcome": "Promoted"}, True),
+        ({"challenger": "digits-3", "champion": "digits-2", "outcome": "Promoted"}, True),
+        ({"challenger": "digits-2", "outcome": "Failed"}, False),
+        ({"challenger": "digits-3", "outcome": "RolledBack"}, False),
+    ],
+)
+def test_a_version_that_may_try_again_gets_no_traffic_while_its_gates_would_judge_the_try_before(
+    past: dict[str, str], waits: bool
+) -> None:
+    variant = Variant("endpoint/challenger-ready-is-mirrored")
+    times = {"startTime": "2026-11-24T11:30:00Z", "endTime": "2026-11-24T11:59:40Z"}
+    cycle = {"number": 1, "trigger": {"reason": "NewVersion"}, "reason": "x", "message": "x"} | times | past
+    variant.status["history"].insert(0, cycle)
+    status = variant.plan().status.manifest()
+    assert (status["cycle"]["stage"] == "Starting") is waits
+    if waits:
+        told = "digits-2 is ready; until 2026-11-24T12:00:40Z its gates would judge what it did before"
+        assert variant.told("UpToDate") == f"False Starting: {told}" and variant.plan().requeue_after == 40
+        assert variant.later(40).plan().status.manifest()["cycle"]["stage"] == "Mirroring"
+        variant.later(-40).status["cycle"]["trigger"] = {"reason": "Rollback"}
+        assert variant.plan().status.manifest()["cycle"]["stage"] != "Starting", "nothing judges the way back"

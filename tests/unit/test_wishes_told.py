@@ -124,7 +124,10 @@ def test_the_version_that_is_named_is_wanted_if_it_is_there() -> None:
 
 
 def test_a_gate_needs_the_champions_record() -> None:
-    lost = "ChampionDeleted: ModelVersion m-1 was deleted, so m-2 cannot be compared with it; register it again, or take spec.gate away"
+    lost = (
+        "ChampionDeleted: the ModelVersion of what serves, m-1, was deleted, so m-2 cannot be compared with it; "
+        "register it again as it was (status.current tells uri and digest), or take spec.gate away"
+    )
     assert refused(version(2), status=serves(1), spec=GATE, track="Latest") == lost
     assert refused(version(1), version(2), status=serves(1), spec=GATE, track="Latest") == "m-2"
     assert refused(version(2), status=serves(1), track="Latest") == "m-2"
@@ -134,11 +137,46 @@ def test_a_gate_needs_the_champions_record() -> None:
         "challenger": "m-2",
         "outcome": "Promoted",
         "startTime": EARLIER,
+        "endTime": EARLIER,
     }
     assert refused(version(2), status=serves(1) | {"history": [past]}, spec=GATE, version=2) == "m-2", (
         "it has served before"
     )
     assert refused(version(2), status=serves(1), spec=GATE, version=2) == lost
+    again = version(2, creationTimestamp=NOON)
+    assert refused(again, status=serves(1) | {"history": [past]}, spec=GATE, version=2) == lost, "it is another"
+
+
+@pytest.mark.parametrize(
+    ("made", "same"),
+    [
+        ({}, True),
+        ({"uri": "pvc://c/y"}, False),
+        ({"digest": "sha256:" + "b" * 64}, False),
+        ({"digest": None}, False),
+    ],
+)
+def test_a_number_that_was_used_again_is_not_what_serves(made: Manifest, same: bool) -> None:
+    """Its gate would score the newcomer beside itself."""
+    digest = "sha256:" + "a" * 64
+    known = version(1, uid="another", spec={"digest": digest} | made)
+    status = serves(1)
+    status["current"] |= {"uri": "pvc://c/x", "digest": digest}
+    told = refused(known, version(2), status=status, spec=GATE, track="Latest")
+    assert (told == "m-2") is same and ("ChampionDeleted" in told) is not same
+    assert refused(known, version(2), status=status, track="Latest") == "m-2", "without a gate nothing is compared"
+
+
+def test_a_version_that_was_registered_again_has_not_served() -> None:
+    variant = case("rollback-by-hand-to-the-warm-version")
+    assert variant.plan().status.manifest()["cycle"]["trigger"]["reason"] == "Rollback"
+    for each in variant.related("ModelVersion"):
+        each["metadata"]["creationTimestamp"] = NOON
+    assert "cycle" not in variant.plan().status.manifest()
+    text = (
+        "noria.dev/rollback-to: digits-1 has not served here since it was registered; versions in status.history have"
+    )
+    assert f"Warning NeverServed: {text}" in variant.events()
 
 
 def run(name: str, *steps: Manifest, **status: Any) -> Manifest:

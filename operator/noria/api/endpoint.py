@@ -99,6 +99,10 @@ class Served(Model):
 
     version: str
     """Name of the ModelVersion."""
+    uri: str | None = None
+    """Where the files of that record lay: a deleted version's number may be used again."""
+    digest: str | None = None
+    """Their digest, if the record had one."""
     inference_service: str
     """Name of its InferenceService."""
     since: str

@@ -25,7 +25,7 @@ from noria.plan.wheel import (
     wishes,
 )
 from noria.plan.wheel.trouble import deployment
-from noria.plan.wheel.view import CYCLE, Refusal, Turn, View
+from noria.plan.wheel.view import CYCLE, Refusal, Turn, View, served_record
 
 JOBS_KEPT = 3
 
@@ -68,8 +68,7 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
     turn = cycle.advance(view)
     retrain = retraining.status(view, before, turn)
     current = turn.current
-    served = view.version(before.current.version) if before.current else None
-    probes = probing.step(endpoint, served, observed)
+    probes = probing.step(endpoint, view.served, observed)
     status = EndpointStatus(
         conditions=story.conditions(view, turn),
         url=serving.url(endpoint, observed.settings, current.inference_service) if current else None,
@@ -87,7 +86,7 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
         retrain=retrain,
     )
     waits = [*traffic.requeue(view, turn), *retraining.requeue(view, turn, retrain), *scoring.requeue(view, turn)]
-    timed = (signals.requeue(endpoint, served, view.signals, observed.now), probes.wait)
+    timed = (signals.requeue(endpoint, view.served, view.signals, observed.now), probes.wait)
     waits += [wait for wait in timed if wait is not None]
     return Plan(
         status=status,
@@ -123,9 +122,8 @@ def _view(endpoint: Endpoint, observed: Observed) -> View:
     versions = tuple(ModelVersion.model_validate(each) for each in known)
     runs = observed.related.get(wishes.runs(endpoint), ())
     asked, wish = wanted.wanted(endpoint, versions, runs)
-    served = endpoint.status.current.version if endpoint.status.current else None
-    version = next((each for each in versions if each.metadata.name == served), None)
-    return View(endpoint, observed, versions, asked, *signals.judge(endpoint, version, observed), wish, runs)
+    judged = signals.judge(endpoint, served_record(endpoint.status.current, versions), observed)
+    return View(endpoint, observed, versions, asked, *judged, wish, runs)
 
 
 def _effects(view: View, recorded: Turn) -> Iterator[Manifest]:
@@ -172,7 +170,7 @@ def _wished_job(view: View, flight: Cycle) -> Iterator[Manifest]:
         made = None if challengers.recorded(flight) else challengers.made_for(endpoint, flight)
         if found := challengers.live(view, flight) or made:
             yield found
-    champion, challenger = view.version(flight.champion), view.version(flight.challenger)
+    champion, challenger = view.served, view.version(flight.challenger)
     if flight.stage == "Scoring" and gate and champion and challenger:
         yield from scoring.jobs(endpoint, gate, champion, challenger, flight.number, view.observed.settings)
 

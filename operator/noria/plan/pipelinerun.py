@@ -24,7 +24,7 @@ NAMED = 3
 
 def needs(run: PipelineRun, settings: Settings) -> Needs:
     """Before it begins the pipeline and the components, or the run that it is a rerun of; while it is queued the pipeline
-    alone; later the earlier runs that it takes from, the pods that run, the versions, while a register step has not ended,
+    alone; later the earlier runs that it takes from, the pods that run, the versions, while a step that registers one has not ended,
     the Endpoints whose version an evaluate step takes, and what deploy steps wait for."""
     if finished(run.status):
         return Needs()
@@ -38,7 +38,7 @@ def needs(run: PipelineRun, settings: Settings) -> Needs:
     open_ones = {each.name for each in run.status.steps if each.state not in ENDED}
     open_steps = [each for each in unpack(run.status.frozen).steps if each.name in open_ones]
     endpoints = tuple(dict.fromkeys(ref for each in open_steps if (ref := evaluating.endpoint(run, each))))
-    numbered = endpoints or any(each.register_ for each in open_steps)
+    numbered = endpoints or any(each.register_ or (each.train and each.train.output.model) for each in open_steps)
     earlier = tuple(cache.source(run, each) for each in run.status.sources)
     asked, beside = deploying.needs(run)
     selectors = [*([versions(run)] if numbered else []), *beside]

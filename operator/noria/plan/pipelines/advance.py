@@ -46,14 +46,14 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
         return
     if step.train:
         if live:
-            turn.records[name] = outcomes.of_training(step, record, live, turn.now)
+            turn.take(name, outcomes.of_training(step, record, live, turn.now))
     else:
         after = outcomes.of_pod(turn.run, step, item, record, live, turn.now)
         # A disruption ends a container with any code.
         code = outcomes.exit_code(live) if after.failures != record.failures else None
         if after.state == "Waiting" and outcomes.hopeless(step, after, code):
             after = after.model_copy(update={"state": "Failed"})
-        turn.records[name] = after
+        turn.take(name, after)
         if after.state == "Running" and (left := outcomes.time_left(step, after, turn.now)) is not None:
             turn.waits.append(left)
     if turn.records[name].state == "Succeeded" and not step.on_exit:

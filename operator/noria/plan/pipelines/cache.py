@@ -121,12 +121,12 @@ def _own_image(step: Step, settings: Settings) -> str | None:
 
 
 def settled(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs, begun: bool) -> bool:
-    """Whether the step or item does not run, for now or at all: it is taken from an earlier run, or a look is awaited."""
+    """Whether the step or item does not run, for now or at all: it is taken from an earlier run, or has no room, or a look is awaited."""
     record = turn.records[name]
     cached = step.cache.enabled and bool(step.run or step.train or step.evaluate)
     if record.state != "Pending" or record.cache or step.on_exit or not (cached or turn.run.spec.rerun_of):
         return False
-    return not _decided(turn, step, name, item, inputs, begun) or turn.records[name].state == "Cached"
+    return not _decided(turn, step, name, item, inputs, begun) or turn.records[name].state != "Pending"
 
 
 def _decided(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs, begun: bool) -> bool:
@@ -162,6 +162,9 @@ def _candidate(turn: Turn, step: Step, name: str, inputs: Inputs) -> Candidate |
         if key(step, inputs, record.read, turn.observed.settings) != record.key:
             reason = "StepChanged" if reason == "NoEarlierRun" else reason
             continue
+        if not _registered(turn, step, record, inputs):
+            reason = "ArtifactChanged"
+            continue
         age = (turn.observed.now - moment(record.end_time or turn.now)).total_seconds()
         if step.cache.max_age_seconds is not None and age > step.cache.max_age_seconds:
             reason = "Expired"
@@ -182,12 +185,20 @@ def _kept(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs) -
     if step.evaluate:  # beside the same champion, or one that the run itself has made
         same = evaluating.itself(inputs) or key(step, inputs, record.read, turn.observed.settings) == record.key
         return Candidate(run, record) if same else "StepChanged"
-    named = {str(each.value) for each in record.outputs or ()}
-    there = {each["metadata"]["name"] for each in turn.observed.related.get(versions(turn.run), ())}
-    if step.register_ and not named <= there:
+    if not _registered(turn, step, record, inputs):
         return "ArtifactChanged"
     then = resolve(turn.frozen, step, turn.kept(), item)
     return "StepChanged" if anew or _taken(step, inputs) != _taken(step, then) else Candidate(run, record)
+
+
+def _registered(turn: Turn, step: Step, record: StepStatus, inputs: Inputs) -> bool:
+    """Whether the version that a step named, if any, is the record of the very folder: its number may have been used again."""
+    given = {each.name: each for each in record.outputs or ()}
+    if not (step.register_ or step.train) or "version" not in given:
+        return True
+    folder, name = inputs.folders["model"] if step.register_ else given["model"], given["version"].value
+    live = (each for each in turn.observed.related.get(versions(turn.run), ()) if each["metadata"]["name"] == name)
+    return any((each["spec"]["uri"], each["spec"].get("digest")) == (folder.uri, folder.digest) for each in live)
 
 
 def _taken(step: Step, inputs: Inputs) -> str:
@@ -211,7 +222,7 @@ def _hit(turn: Turn, name: str, found: Candidate) -> bool:
     """The record of an earlier run's attempt, its times among it."""
     kept = found.record.model_dump(include={"start_time", "end_time", "key", "read", "image", "outputs", "attempt"})
     told = CacheStatus(result="Hit", run=found.run)
-    turn.records[name] = StepStatus.model_validate({"name": name, "state": "Cached", "cache": told} | kept)
+    turn.take(name, StepStatus.model_validate({"name": name, "state": "Cached", "cache": told} | kept))
     return True
 
 

@@ -15,6 +15,7 @@ from noria.plan.pipelines.inputs import Unfit, resolve
 from noria.plan.pipelines.turn import Turn, versions
 from noria.plan.wheel import wanted, wishes
 from noria.plan.wheel.challengers import RECORD_SECONDS
+from noria.plan.wheel.view import served_record
 from noria.plan.wheel.wishes import Wish
 
 
@@ -108,7 +109,8 @@ def _outcome(turn: Turn, record: StepStatus, asked: Asked) -> Told:
         if each["spec"]["model"] == model.name
     ]
     mine = Wish(record.start_time or "", turn.run.metadata.name, record.name, version)
-    if current and current.version == version and left_alone:
+    itself = all(each is served_record(current, known) for each in known if each.metadata.name == version)
+    if current and current.version == version and itself and left_alone:
         if older := _older(turn, endpoint, known, mine):
             return Told("Running", "Asked", f"Endpoint {name} serves it; {older}, and ends when it sees this wish")
         return Told("Succeeded", None, None, "AlreadyServed")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from noria.api.endpoint import Served
 from noria.api.modelversion import ModelVersion
 from noria.api.pipelinerun import Output, PipelineRun
 from noria.api.step import Evaluate, Step
@@ -14,6 +15,7 @@ from noria.plan.manifests import child
 from noria.plan.pipelines.containers import child_name, labels
 from noria.plan.pipelines.inputs import Folder, Inputs, Unfit
 from noria.plan.scoring import Asked, Candidate
+from noria.plan.wheel.view import served_record
 
 CHAMPION = "noria.dev/champion"
 """Annotation of the pod: what the champion is called."""
@@ -45,16 +47,16 @@ def _served(run: PipelineRun, ref: Ref | None, related: Related) -> Folder | Non
     if not found:
         text = f"there is no Endpoint {ref.name} in this namespace; create it, or correct evaluate.endpoint"
         raise Unfit(text, "EndpointNotFound")
-    name = (found[0].get("status", {}).get("current") or {}).get("version")
-    if name is None:
+    if not (told := found[0].get("status", {}).get("current")):
         return None
-    versions = related.get(Selector("ModelVersion", run.metadata.namespace), ())
-    live = next((each for each in versions if each["metadata"]["name"] == name), None)
-    if live is None:
-        text = f"Endpoint {ref.name} serves {name}, whose ModelVersion was deleted; nothing can be compared with it"
+    current = Served.model_validate(told)
+    live = related.get(Selector("ModelVersion", run.metadata.namespace), ())
+    named = (ModelVersion.model_validate(each) for each in live if each["metadata"]["name"] == current.version)
+    version = served_record(current, named)
+    if version is None:
+        text = f"Endpoint {ref.name} serves {current.version}, whose ModelVersion was deleted; nothing can be compared with it"
         raise Unfit(text, "ChampionDeleted")
-    spec = ModelVersion.model_validate(live).spec
-    return Folder(spec.uri, spec.digest, spec.format, name)
+    return Folder(version.spec.uri, version.spec.digest, version.spec.format, current.version)
 
 
 def _candidate(folder: Folder) -> Candidate:

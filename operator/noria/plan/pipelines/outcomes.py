@@ -108,7 +108,8 @@ def _completed(
         return record.model_copy(update=done | {"image": _image(live)})
     message = causes.said([live], SCORER if step.evaluate else AGENT)
     if message is None:
-        return ended(record, end, "OutputsLost", "it completed, but nothing told what it gave", counted=False)
+        code = None if step.evaluate else (causes.terminated(live, AGENT) or {}).get("exitCode")
+        return ended(record, end, "OutputsLost", _untold(code), counted=bool(code))
     if step.evaluate:
         told = evaluating.outcome(step, live, message)
         return record.model_copy(update=done | told | {"message": shortened(told["message"])})
@@ -117,6 +118,15 @@ def _completed(
         return ended(record, end, "InvalidOutputs", f"it completed, but {given}", counted=True)
     outputs, read = given
     return record.model_copy(update=done | {"outputs": outputs or None, "read": read or None, "image": _image(live)})
+
+
+def _untold(code: int | None) -> str:
+    """Why nothing is known of what a step gave; an agent that was ended would be again."""
+    if not code:
+        return "it completed, but nothing told what it gave"
+    text = f"it completed, but the agent ended with exit code {code} before it told what the step gave; for digests of what "
+    text += f"was written, and read from outside, it has {containers.GRACE_SECONDS} s: give or read less, or use faster storage"
+    return text
 
 
 def _read(

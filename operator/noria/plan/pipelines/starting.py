@@ -11,6 +11,8 @@ from noria.plan.pipelines.inputs import Inputs, Unfit, items, resolve
 from noria.plan.pipelines.turn import ENDED, Turn, versions
 
 UPSTREAM_FAILED = "UpstreamFailed"
+MAX_RECORDS = 1000
+"""Steps and items of a run together."""
 
 
 def start(turn: Turn, step: Step) -> None:
@@ -79,6 +81,9 @@ def _fan_out(turn: Turn, step: Step) -> None:
             count = len(items(turn.frozen, step, turn.records))
         except Unfit as unfit:
             return turn.set(step.name, "Failed", "InvalidInput", str(unfit))
+        if (total := len(turn.records) + count) > MAX_RECORDS:
+            many = f"foreach: with its {count} items the run would have {total} steps and items; at most {MAX_RECORDS} fit an object"
+            return turn.set(step.name, "Failed", "InvalidInput", many)
         turn.set(step.name, "Running", count=count, start_time=turn.now)
         for name, _ in turn.units(step):
             turn.records.setdefault(name, StepStatus(name=name))

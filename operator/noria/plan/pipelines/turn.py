@@ -18,6 +18,11 @@ ENDED: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Skipped", "Fail
 GAVE: frozenset[StepState] = frozenset({"Succeeded", "Cached"})
 
 
+OUTPUTS_LIMIT = 400_000
+"""Bytes as JSON that all outputs of a run may have in its status: an object of 1.5 MB cannot be written any more, and holds them
+twice if they are the pipeline's too."""
+
+
 def versions(run: PipelineRun) -> Selector:
     """Where a register step looks for its version, and for the next number."""
     return Selector("ModelVersion", run.metadata.namespace)
@@ -46,6 +51,7 @@ class Turn:
         self.wants_look = False
         self.answers: Any = ...
         """What the newest look says, once somebody asked (cache.answers)."""
+        self._given: int | None = None
         self.pretended: list[Any] | None = None
         """While it is only asked what would be taken from earlier runs: that."""
         self._earlier: dict[str, Mapping[str, Manifest]] = {}
@@ -121,9 +127,31 @@ class Turn:
             return [(step.name, None)]
         return [(item_name(step.name, number), number) for number in range(self.records[step.name].count or 0)]
 
+    def take(self, name: str, record: StepStatus) -> None:
+        """The record of a step, with what it gave if the run's status has room for that."""
+        if record.outputs == self.records[name].outputs:
+            self.records[name] = record
+            return
+        if self._given is None:
+            self._given = sum(map(_size, self.records.values()))
+        grown = self._given + _size(record) - _size(self.records[name])
+        if grown > OUTPUTS_LIMIT:
+            text = (
+                f"with what it gave the outputs of this run would have more than {OUTPUTS_LIMIT} bytes in its status; "
+            )
+            text += "give folders instead of values, or split the pipeline"
+            update = {"state": "Failed", "cause": "OutputsTooLarge", "message": text, "outputs": None}
+            self.records[name] = record.model_copy(update=update)
+        else:
+            self._given, self.records[name] = grown, record
+
     def set(
         self, name: str, state: StepState, cause: str | None = None, message: str | None = None, **rest: object
     ) -> None:
         """Changes a record."""
         update = {"state": state, "cause": cause, "message": message and outcomes.shortened(message)} | rest
         self.records[name] = self.records[name].model_copy(update=update)
+
+
+def _size(record: StepStatus) -> int:
+    return sum(len(each.model_dump_json(exclude_none=True)) for each in record.outputs or ())

@@ -4,7 +4,7 @@ from noria.api.cycle import Cycle, Trigger
 from noria.api.modelversion import ModelVersion
 from noria.plan.wheel import retraining
 from noria.plan.wheel.course import enter
-from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View, have_served
+from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View, has_served
 
 
 def begin(view: View, turn: Turn) -> Turn:
@@ -27,7 +27,7 @@ def _asked(view: View, turn: Turn, wanted: ModelVersion) -> Trigger:
     if view.wish:
         return Trigger(reason="Pipeline", run=view.wish.run, step=view.wish.step)
     # A version that has earned the traffic before and is asked for by its number is gone back to without more ado.
-    back_by_spec = view.endpoint.spec.model.version is not None and wanted.metadata.name in have_served(turn)
+    back_by_spec = view.endpoint.spec.model.version is not None and has_served(turn, wanted)
     return Trigger(reason="Rollback" if back_by_spec else "NewVersion")
 
 
@@ -36,10 +36,12 @@ def refused_rollback(view: View, turn: Turn) -> Refusal | None:
     name = view.action(ROLLBACK_TO)
     if turn.current and turn.current.version == name:
         return Refusal("AlreadyServed", f"{name} serves already")
-    if view.version(name) is None:
+    version = view.version(name)
+    if version is None:
         return Refusal("ModelVersionNotFound", f"ModelVersion {name} does not exist")
-    if name not in have_served(turn):
-        return Refusal("NeverServed", f"{name} has not served here; versions in status.history have")
+    if not has_served(turn, version):
+        text = f"{name} has not served here since it was registered; versions in status.history have"
+        return Refusal("NeverServed", text)
     pinned, number = view.endpoint.spec.model.version, int(str(name).rpartition("-")[2])
     if pinned not in (None, number):
         return Refusal("VersionPinned", f"spec.model.version asks for {pinned}; set it to {number} instead")

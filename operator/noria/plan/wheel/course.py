@@ -18,7 +18,8 @@ def _stages(view: View, turn: Turn, cycle: Cycle) -> list[tuple[Stage, int | Non
     stages: list[tuple[Stage, int | None]] = []
     if cycle.trigger.reason in ("Signal", "Manual"):
         stages.append(("Training", None))
-    if judged and view.endpoint.spec.gate and cycle.champion != cycle.challenger:
+    itself = cycle.champion == cycle.challenger and view.served
+    if judged and view.endpoint.spec.gate and not itself:
         stages.append(("Scoring", None))
     stages.append(("Starting", None))
     if judged and gateway:
@@ -59,7 +60,10 @@ def _with_next(view: View, turn: Turn, cycle: Cycle) -> Turn:
     challenger = view.version(cycle.challenger)
     assert challenger is not None  # _obsolete has looked
     name = view.service_name(challenger)
-    served = Served(version=challenger.metadata.name, inference_service=name, since=view.now)
+    spec = challenger.spec
+    served = Served(
+        version=challenger.metadata.name, uri=spec.uri, digest=spec.digest, inference_service=name, since=view.now
+    )
     return turn._replace(next=served, retiring=tuple(each for each in turn.retiring if each.inference_service != name))
 
 

@@ -35,7 +35,7 @@ def training(view: View, turn: Turn, cycle: Cycle) -> Turn:
 
 def scored(view: View, turn: Turn, cycle: Cycle) -> Turn:
     """Until the offline gate has said what it found."""
-    gate, champion, challenger = view.endpoint.spec.gate, view.version(cycle.champion), view.version(cycle.challenger)
+    gate, champion, challenger = view.endpoint.spec.gate, view.served, view.version(cycle.challenger)
     if gate is None:
         return enter(view, turn, cycle, "Skipped", "spec.gate was removed")
     if champion is None or challenger is None:
@@ -56,10 +56,10 @@ def scored(view: View, turn: Turn, cycle: Cycle) -> Turn:
 
 
 def starting(view: View, turn: Turn, cycle: Cycle) -> Turn:
-    """Until KServe calls the challenger ready, or its time is over."""
+    """Until KServe calls the challenger ready and no gate would judge its past, or its time is over."""
     name = turn.next.inference_service if turn.next else ""
     if ready(view.observed, name):
-        return enter(view, turn, cycle)
+        return turn if traffic.clean(view, turn, cycle) else enter(view, turn, cycle)
     if turn.current and _elapsed(view, cycle.stage_time) >= view.endpoint.spec.rollout.deadline_seconds:
         why = trouble(view.observed, name) or Refusal("NotReady", "KServe does not call it ready")
         text = f"not ready within rollout.deadlineSeconds: {why.message}"
@@ -142,8 +142,10 @@ def _newer(view: View, target: Served, cycle: Cycle) -> Iterator[str]:
 
 def rolling_back(view: View, turn: Turn, cycle: Cycle) -> Turn:
     """Until the gateway sends everything to the champion again; one that is gone is not waited for."""
-    champion = view.service(turn.current) or view.version(cycle.champion)
-    if champion and not traffic.settled(view, turn):
+    # Another record of that name cannot bring it back.
+    known = {view.service_name(each) for each in view.versions}
+    there = view.service(turn.current) or (turn.current and turn.current.inference_service in known)
+    if there and not traffic.settled(view, turn):
         return turn
     retiring = turn.retiring
     if turn.next:

@@ -6,6 +6,7 @@ from noria.api.cycle import Cycle
 from noria.api.meta import Condition
 from noria.plan.conditions import condition
 from noria.plan.contract import Event
+from noria.plan.manifests import rfc3339
 from noria.plan.wheel import challengers, serving, traffic
 from noria.plan.wheel.beginning import refused_rollback
 from noria.plan.wheel.scoring import waits
@@ -53,7 +54,13 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
     if following and (why := trouble(view.observed, following.inference_service)):
         return Refusal(why.reason, f"{name}: {why.message}")
     if cycle.stage == "Starting":
-        return Refusal("Starting", f"{name} is being started")
+        at = (
+            traffic.clean(view, turn, cycle)
+            if following and ready(view.observed, following.inference_service)
+            else None
+        )
+        until = f"{name} is ready; until {rfc3339(at)} its gates would judge what it did before" if at else None
+        return Refusal("Starting", until or f"{name} is being started")
     if cycle.stage == "Approval":
         text = (
             f"{name} waits for approval: kubectl annotate mep {view.endpoint.metadata.name} {APPROVE}={name} {BY}=<you>"

@@ -1,5 +1,7 @@
 """Where requests go in each stage: the route that is wished, whether the gateway has taken it, and for how long it is held."""
 
+from datetime import datetime, timedelta
+
 from noria.api.cycle import Cycle, Stage
 from noria.api.endpoint import Endpoint
 from noria.plan.contract import Manifest
@@ -8,6 +10,8 @@ from noria.plan.wheel import serving
 from noria.plan.wheel.serving import Share
 from noria.plan.wheel.view import Turn, View
 
+HAD_TRAFFIC = ("RolledBack", "Promoted")
+"""Outcomes of cycles whose challenger had some."""
 NO_MIRROR = "the administrator has not declared that the gateway mirrors (chart value gateway.mirrors)"
 NO_GATEWAY = "no gateway is named (chart value gateway.name), so traffic cannot be split"
 
@@ -70,6 +74,21 @@ def hold(endpoint: Endpoint, cycle: Cycle) -> float:
     return float(max([own, *(each.window_seconds for each in rollout.gates)]))
 
 
+def clean(view: View, turn: Turn, cycle: Cycle) -> datetime | None:
+    """When no gate looks back any more at what the challenger did in an earlier try, or while it served; None if none does."""
+    rollout, name = view.endpoint.spec.rollout, cycle.challenger
+    if cycle.trigger.reason == "Rollback" or turn.current is None or not rollout.gates:
+        return None
+    before = (
+        moment(each.end_time)
+        for each in turn.history
+        if each.end_time and (each.champion == name or (each.challenger == name and each.outcome in HAD_TRAFFIC))
+    )
+    window = timedelta(seconds=max(each.window_seconds for each in rollout.gates))
+    at = max(before, default=None)
+    return at + window if at and at + window > view.observed.now else None
+
+
 def requeue(view: View, turn: Turn) -> list[float]:
     """Seconds until time alone may change the stage, or ends the stay of a version."""
     now, cycle, waits = view.observed.now, turn.cycle, []
@@ -77,6 +96,8 @@ def requeue(view: View, turn: Turn) -> list[float]:
     rollout = view.endpoint.spec.rollout
     if cycle and cycle.stage_time and cycle.stage == "Starting" and turn.current:
         waits.append((moment(cycle.stage_time) - now).total_seconds() + rollout.deadline_seconds)
+    if cycle and cycle.stage == "Starting" and (at := clean(view, turn, cycle)):
+        waits.append((at - now).total_seconds())
     if cycle and cycle.settled_time and cycle.stage in ("Mirroring", "Canary"):
         left = (moment(cycle.settled_time) - now).total_seconds() + hold(view.endpoint, cycle)
         waits.append(left if left > 0 else left + rollout.patience_seconds)

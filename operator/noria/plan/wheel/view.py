@@ -1,5 +1,6 @@
 """What the decisions about one Endpoint look at together, and what an Endpoint remembers of its versions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from noria.api.cycle import Cycle, SignalStatus
 from noria.api.endpoint import Endpoint, Served
 from noria.api.modelversion import ModelVersion
 from noria.plan.contract import Manifest, Observed
-from noria.plan.manifests import rfc3339
+from noria.plan.manifests import moment, rfc3339
 from noria.plan.wheel import serving
 from noria.plan.wheel.wishes import Wish
 
@@ -59,11 +60,21 @@ class Turn(NamedTuple):
         )
 
 
-def have_served(turn: Turn) -> set[str]:
-    """Names of versions that had all the traffic, as far as is remembered."""
-    promoted = {each.challenger for each in turn.history if each.outcome == "Promoted"}
-    champions = {each.champion for each in turn.history}
-    return {each for each in promoted | champions if each}
+def has_served(turn: Turn, version: ModelVersion) -> bool:
+    """Whether it had all the traffic, as far as is remembered; not if its record is younger than that: then the number was
+    registered again."""
+    created, name = version.metadata.creation_timestamp, version.metadata.name
+    promoted = (each.end_time for each in turn.history if each.outcome == "Promoted" and each.challenger == name)
+    champions = (each.start_time for each in turn.history if each.champion == name)
+    return any(each and (created is None or created <= moment(each)) for each in (*promoted, *champions))
+
+
+def served_record(current: Served | None, versions: Iterable[ModelVersion]) -> ModelVersion | None:
+    """The record of what serves; None once that is deleted, also if another has its number by now."""
+    named = next((each for each in versions if current and each.metadata.name == current.version), None)
+    if named is None or current is None or current.uri is None:  # an older Noria's status tells no uri
+        return named
+    return named if (current.uri, current.digest) == (named.spec.uri, named.spec.digest) else None
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,11 @@ class View:
     def version(self, name: str | None) -> ModelVersion | None:
         """The version of that name."""
         return next((each for each in self.versions if each.metadata.name == name), None)
+
+    @property
+    def served(self) -> ModelVersion | None:
+        """The record of what serves."""
+        return served_record(self.endpoint.status.current, self.versions)
 
     def child(self, kind: str, name: str) -> Manifest | None:
         """A live child."""

@@ -6,7 +6,7 @@ from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.plan.contract import Manifest
 from noria.plan.wheel import serving, wishes
-from noria.plan.wheel.view import Refusal, Turn, have_served
+from noria.plan.wheel.view import Refusal, Turn, has_served, served_record
 from noria.plan.wheel.wishes import Wish
 
 NOTHING_DEPLOYED = "NothingDeployed"
@@ -52,13 +52,14 @@ def unfit(endpoint: Endpoint, versions: Sequence[ModelVersion], version: ModelVe
 def _incomparable(endpoint: Endpoint, versions: Sequence[ModelVersion], version: ModelVersion) -> Refusal | None:
     """A gate needs the champion's record; without it every version would be turned down, one after the other."""
     current, name = endpoint.status.current, version.metadata.name
-    if endpoint.spec.gate is None or current is None or any(each.metadata.name == current.version for each in versions):
+    if endpoint.spec.gate is None or current is None or served_record(current, versions):
         return None
-    if endpoint.spec.model.version is not None and name in have_served(Turn.recorded(endpoint)):
+    if endpoint.spec.model.version is not None and has_served(Turn.recorded(endpoint), version):
         return None
     return Refusal(
         "ChampionDeleted",
-        f"ModelVersion {current.version} was deleted, so {name} cannot be compared with it; register it again, or take spec.gate away",
+        f"the ModelVersion of what serves, {current.version}, was deleted, so {name} cannot be compared with it; "
+        "register it again as it was (status.current tells uri and digest), or take spec.gate away",
     )
 
 
