@@ -30,8 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     replay.add_argument("endpoint", help="name of the Endpoint")
     replay.add_argument("-n", "--namespace", required=True)
     replay.add_argument("--prometheus", required=True, metavar="URL")
-    replay.add_argument("--hours", type=float, default=6.0, help="how far to look back (default 6)")
-    replay.add_argument("--step", type=int, default=15, metavar="SECONDS", help="between two evaluations (default 15)")
+    replay.add_argument("--hours", type=_positive, default=6.0, help="how far to look back (default 6)")
+    replay.add_argument(
+        "--step", type=_positive, default=15, metavar="SECONDS", help="between two evaluations (default 15)"
+    )
     replay.add_argument(
         "--threshold",
         action="append",
@@ -42,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     replay.add_argument(
         "--cycle",
-        type=int,
+        type=_positive,
         default=600,
         metavar="SECONDS",
         help="how long a training and its rollout are taken to last (default 600)",
@@ -76,9 +78,26 @@ def main(arguments: list[str] | None = None) -> int:
     return _crds(given.folder, given.check)
 
 
+class _Loader(yaml.SafeLoader):
+    """Dates stay texts, as kubectl sends them."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _positive(text: str) -> float:
+    if (number := float(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def _run(config: Path, port: int, alerts_token: Path | None) -> int:
     from noria.plan.contract import Settings
     from noria.runtime import logs, process
+    from noria.runtime.errors import Unreachable
 
     logs.configure()
     try:
@@ -86,7 +105,11 @@ def _run(config: Path, port: int, alerts_token: Path | None) -> int:
     except (OSError, yaml.YAMLError, ValidationError) as error:
         print(f"noria: settings in {config}: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(process.run(settings, port, alerts_token))
+    try:
+        return asyncio.run(process.run(settings, port, alerts_token))
+    except Unreachable as error:
+        print(f"noria: {error}", file=sys.stderr)
+        return 1
 
 
 def _lint(files: list[TextIO]) -> int:
@@ -97,11 +120,11 @@ def _lint(files: list[TextIO]) -> int:
         documents: list[object] = []
         for file in files:
             with file:
-                documents += yaml.safe_load_all(file)
+                documents += yaml.load_all(file, _Loader)
         for fault in faults(documents):
             found += 1
             print(fault)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         print(f"noria: no YAML: {error}", file=sys.stderr)
         return 2
     return 1 if found else 0
@@ -119,7 +142,7 @@ def _graph(what: str, namespace: str | None) -> int:
         if namespace:
             document = asyncio.run(inspection.manifest(named(what, namespace, (Pipeline, PipelineRun))))
         else:
-            found = list(yaml.safe_load_all(sys.stdin if what == "-" else Path(what).read_text()))
+            found = list(yaml.load_all(sys.stdin if what == "-" else Path(what).read_text(), _Loader))
             kinds = (Pipeline.kind(), PipelineRun.kind())
             document = next(each for each in found if isinstance(each, dict) and each.get("kind") in kinds)
         if document["kind"] == "Pipeline":
@@ -132,9 +155,15 @@ def _graph(what: str, namespace: str | None) -> int:
     except (ValidationError, yaml.YAMLError) as error:
         print(f"noria: {what} cannot be read: {error}", file=sys.stderr)
         return 2
+    except FileNotFoundError:
+        print(f"noria: there is no file {what}; KIND/NAME is read from the cluster with -n NAMESPACE", file=sys.stderr)
+        return 2
     except (OSError, ValueError, ApiError) as error:
         print(f"noria: {error}", file=sys.stderr)
         return 2
+    if run.status.frozen is None and run.spec.inline:
+        print(mermaid(run.spec.inline.steps, {}), end="")
+        return 0
     if run.status.frozen is None:
         print(f"noria: PipelineRun {run.metadata.name} has not begun", file=sys.stderr)
         return 1
@@ -195,6 +224,7 @@ def _crds(folder: Path, check: bool) -> int:
         for name in stale:
             print(f"noria: {folder / name} is not what the models say; run `make crds`", file=sys.stderr)
         return 1 if stale else 0
+    folder.mkdir(parents=True, exist_ok=True)
     for name in stale:
         (folder / name).write_text(render()[name])
         print(f"wrote {folder / name}")

@@ -93,7 +93,7 @@ async def observe(api: Api, namespace: str) -> End:
         if found and (kind == "Workspace" or MANAGED_BY in found["metadata"].get("labels", {})):
             objects.append(found)
     events = [*await api.list("Event", namespace), *await api.list("Event", "default")]
-    about = [each for each in events if namespace in (each["involvedObject"].get("namespace"), each["involvedObject"]["name"])]  # fmt: skip
+    about = [each for each in events if namespace in (each["involvedObject"].get("namespace"), each["involvedObject"].get("name"))]  # fmt: skip
     return End(objects, about, namespace)
 
 

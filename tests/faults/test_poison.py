@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,39 @@ async def test_an_annotation_as_large_as_they_come(plane: Any, tmp_path: Path) -
         await play.api.create(large)
         await neighbour(play)
         assert (await told(play))["status"] == "True", "it trains like any other"
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("depth", [60, 300, 1_500, 9_000])
+async def test_an_object_that_is_nested_deeper_than_parsers_go(depth: int, plane: Any, tmp_path: Path) -> None:
+    """Where a list or a watch of it cannot be read, all others of its kind would be unknown, in this process and the next."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(25_000)
+    try:
+        async with playing(plane, SCENARIOS["train"], tmp_path) as play:
+            deep: Manifest = {}
+            for _ in range(depth):
+                deep = {"a": deep}
+            await play.api.create(poison(play.namespace, placement={"affinity": deep}))
+            play.operator.signal(signal.SIGTERM)
+            await neighbour(play)
+            assert (await told(play))["status"] == "True", "the Job's definition knows no such affinity, and it trains"
+            assert play.operator.ends == [0], "it ended once, when it was told to"
+    finally:
+        sys.setrecursionlimit(before)
+
+
+@pytest.mark.sample(1)
+async def test_an_event_about_nobody(plane: Any, tmp_path: Path) -> None:
+    """Who may edit may write Events, and the API server asks for no name in them."""
+    async with playing(plane, SCENARIOS["train"], tmp_path) as play:
+        about = {"kind": "Job", "namespace": play.namespace}
+        told = {"type": "Warning", "reason": "FailedCreate", "message": "x", "involvedObject": about}
+        metadata = {"name": "poison", "namespace": play.namespace}
+        await play.api.create({"apiVersion": "v1", "kind": "Event", "metadata": metadata} | told)
+        play.operator.signal(signal.SIGTERM)
+        await neighbour(play)
+        assert play.operator.ends == [0], "it ended once, when it was told to"
 
 
 BROKEN: dict[str, tuple[Any, str]] = {

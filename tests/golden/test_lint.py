@@ -283,7 +283,7 @@ def test_the_design_shows_the_picture_of_the_example(capsys: pytest.CaptureFixtu
 
 def test_what_is_no_pipeline_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, text, said in (
-        ("none", None, "No such file"),
+        ("none", None, "there is no file"),
         ("other", "kind: Pod", "holds no Pipeline and no PipelineRun"),
         ("no-yaml", "a: b: c", "no-yaml cannot be read"),
         ("wrong", "{kind: Pipeline, metadata: {name: p}, spec: {}}", "spec.steps"),

@@ -133,6 +133,10 @@ FAILURES: dict[str, tuple[Any, Any]] = {
         pod(ended(137), conditions=[condition("DisruptionTarget", "ByTheMoon", message="it is full")]),
         ("Disrupted", "pod p: it is full", 137, False),
     ),
+    "of its own doing": (
+        pod(ended(137), reason="Evicted", message='Usage of EmptyDir volume "values" exceeds the limit "1Mi"'),
+        ("Evicted", 'pod p: Usage of EmptyDir volume "values" exceeds the limit "1Mi"', 137, True),
+    ),
     "disrupted without a word": (pod(conditions=[condition("DisruptionTarget")]), ("Disrupted", "pod p: ", None, False)),
 }  # fmt: skip
 
@@ -170,6 +174,7 @@ SERVERS: dict[str, tuple[Any, Any]] = {
     "without a word": (ended(1), ("ServerFailed", "the server ended with exit code 1")),
     "with a reason of its own": (ended(1, message="DigestMismatch: file x"), ("DigestMismatch", "file x")),
     "with what is no reason": (ended(1, message="error: x"), ("ServerFailed", "the server ended with exit code 1; its last lines:\nerror: x")),
+    "in another alphabet": (ended(1, message="Échec: x"), ("ServerFailed", "the server ended with exit code 1; its last lines:\nÉchec: x")),
     "with what is no word": (ended(1, message="Line 3: x"), ("ServerFailed", "the server ended with exit code 1; its last lines:\nLine 3: x")),
     "out of memory": (
         ended(137, reason="OOMKilled"),

@@ -168,3 +168,49 @@ def test_a_challenger_with_traffic_gives_it_back_before_the_cycle_ends() -> None
     assert (told["stage"], told["outcome"], told["reason"]) == ("RollingBack", "RolledBack", "VersionDeleted")
     assert told["steps"][-2]["result"] == "Fail" and told["steps"][-1]["name"] == "RollingBack"
     assert "Warning RollbackStarted: all traffic goes back to digits-1: digits-2 was deleted" in variant.events()
+
+
+@pytest.mark.parametrize("lost", ["ScoreLost", "Preempted"])
+def test_what_the_cluster_did_to_a_scorer_does_not_speak_against_the_version(lost: str) -> None:
+    variant = scoring()
+    if lost == "ScoreLost":
+        job_ends(variant.without("Pod"), "Complete")
+        variant.later(60)
+    else:
+        job_ends(variant, "Failed")
+        gone = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+        pod_ends(variant, 137).child("Pod")["status"]["conditions"] = [gone]
+    assert ended(variant)[:2] == ("Failed", lost) and "rejected" not in variant.plan().status.manifest()
+
+
+def test_a_scorer_whose_pod_is_refused_says_why() -> None:
+    variant = scoring().without("Pod")
+    about = {"kind": "Job", "name": "digits-score-2"}
+    event = {"kind": "Event", "metadata": {"name": "e"}, "involvedObject": about, "message": "exceeded quota: x"}
+    variant.observed["children"].append(event)
+    assert variant.told("UpToDate").startswith("False Scoring: digits-2 is scored beside digits-1: exceeded quota: x")
+
+
+def test_a_gate_that_was_edited_is_not_judged_by_an_answer_to_what_it_asked_before() -> None:
+    variant = Variant("endpoint/scored-better-is-started")
+    assert variant.plan().status.manifest()["cycle"]["stage"] == "Starting"
+    asked = next(
+        each
+        for each in Variant("endpoint/scoring-is-recorded-its-job-is-made").plan().children
+        if each["kind"] == "Job"
+    )
+    variant.child("Job", "digits-score-2")["metadata"]["annotations"] = asked["metadata"]["annotations"]
+    assert variant.plan().status.manifest()["cycle"]["stage"] == "Starting"
+    variant.spec["gate"]["metrics"].append({"name": "f1"})
+    plan = variant.plan()
+    assert plan.status.manifest()["cycle"]["stage"] == "Scoring"
+    assert "digits-score-2" not in [each["metadata"]["name"] for each in plan.children], "it goes, and is made anew"
+    made = [each["metadata"]["name"] for each in variant.without("Job").plan().children if each["kind"] == "Job"]
+    assert made == ["digits-score-2"]
+
+
+def test_who_has_passed_the_gate_goes_on_without_the_champions_record() -> None:
+    for reason in ("NewVersion", "Signal"):
+        variant = Variant("endpoint/canary-holds").without("ModelVersion", "digits-1")
+        variant.status["cycle"]["trigger"] = {"reason": reason}
+        assert variant.plan().status.manifest()["cycle"]["stage"] == "Canary"

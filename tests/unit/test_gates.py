@@ -9,7 +9,7 @@ from noria.api.rollout import Gate, OnlineGate
 from noria.plan import offline
 from noria.plan.contract import Answer, Observed, Row, Settings
 from noria.plan.wheel import gates
-from noria.plan.wheel.measures import questions
+from noria.plan.wheel.measures import Reading, questions
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SETTINGS = Settings(
@@ -251,3 +251,16 @@ def test_time_passes_as_far_as_the_oldest_answer_tells() -> None:
     answers = {key: Answer(at=when) for key, when in zip(keys, at, strict=True)}
     assert gates.asked(rules, "n", Observed(settings=SETTINGS, now=NOW, answers=answers)) == at[1]
     assert gates.asked([], "n", Observed(settings=SETTINGS, now=NOW)) == NOW
+
+
+@pytest.mark.parametrize(("value", "result"), [(0.5, "Fail"), (0.01, "Inconclusive"), (0.001, "Inconclusive")])
+def test_a_limit_counts_whatever_is_known_of_the_champion(value: float, result: str) -> None:
+    """Half of all answers are errors: that too few came from the champion to compare with must not hold the rollback up."""
+    gate = OnlineGate.model_validate({"name": "errors", "type": "ErrorRate", "limit": 0.01, "tolerance": 0.2})
+    (found,) = [
+        gates._online(gate, Reading(samples=12, reason="TooFewSamples", message="12 of 50"), Reading(value, 1000))
+    ]
+    assert (found.result, found.message) == (
+        result,
+        "0.5, at most 0.01 is allowed" if value == 0.5 else "champion: 12 of 50",
+    )

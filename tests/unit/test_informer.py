@@ -1,13 +1,16 @@
 """What an informer makes of lists, and when only a new process can go on."""
 
 import asyncio
+import itertools
 import time
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from noria.plan.contract import Manifest
-from noria.runtime.errors import Forbidden, NotFound
+from noria.runtime.errors import Forbidden, NotFound, Unreachable
 from noria.runtime.informer import BeginAnew, Groups, Informer
 from noria.runtime.store import Store
 
@@ -129,3 +132,32 @@ async def test_for_the_lists_of_a_namespace_that_went_nobody_waits(namespace: st
     assert jobs.answered.is_set() is (jobs.listed_at > 0) is (namespace is not None)
     assert not jobs.synced.is_set()
     running.cancel()
+
+
+class Breaking(Listing):
+    """A cluster whose watches all break."""
+
+    async def watch(self, kind: str, namespace: str | None, since: str, seconds: int, **_: Any) -> AsyncIterator[Any]:
+        raise Unreachable(0, "Unreachable", "the watch broke", kind)
+        yield
+
+
+@pytest.mark.parametrize(("lasts", "least"), [(False, 10), (True, 0.1)])
+async def test_watches_that_break_after_a_while_are_begun_anew_at_once(
+    lasts: bool, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer that cuts connections every minute made all tenants' news half a minute late."""
+    cluster: Any = Breaking(*"123456789")
+    waits = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 9:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("noria.runtime.informer.asyncio.sleep", sleep)
+    clock = itertools.count(step=31 if lasts else 0)
+    monkeypatch.setattr("noria.runtime.informer.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with pytest.raises(asyncio.CancelledError):
+        await Informer(cluster, Store(), "Job", None, lambda kind: None, Groups(cluster)).run()
+    assert waits[-1] >= least and (not lasts or max(waits) <= 0.4)

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ KEY = Ref("TrainingJob", "n", "a")
 
 class Nothing:
     """Neither a cluster nor a lease."""
+
+    def __init__(self) -> None:
+        self.acquired = asyncio.Event()
+        self.acquired.set()
 
     def fenced(self, may_write: Any) -> Any:
         return self
@@ -65,6 +70,51 @@ async def test_trouble_is_told_and_tried_again_later(
     assert (one.queue.next_due() is not None) is again
     assert [each.levelno for each in caplog.records] == ([told] if told else [])
     assert any(each.exc_info for each in caplog.records) is isinstance(error, ZeroDivisionError)
+
+
+async def test_what_is_refused_is_looked_at_when_its_plan_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline is kept while a pod of the same run is refused, again and again."""
+    one, refused = operator(), Forbidden(403, "Forbidden", "quota", "x")
+    refused.wait = 1
+
+    async def fail(key: Ref) -> float | None:
+        raise refused
+
+    monkeypatch.setattr(one.reconciler, "reconcile", fail)
+    for _ in range(12):
+        await one._handle(KEY)
+    due = one.queue.next_due()
+    assert due is not None and due <= time.monotonic() + 1
+
+
+def test_who_stands_by_keeps_no_keys() -> None:
+    """All that ever were would stay, and be looked at together in the end."""
+    one = operator()
+    one.lease.acquired.clear()
+    metadata = {"namespace": "n", "name": "a", "uid": "u", "resourceVersion": "1"}
+    one.store.put({"kind": "TrainingJob", "apiVersion": "noria.dev/v1alpha1", "metadata": metadata})
+    assert one.queue.take() is None and one.store.refs("TrainingJob") == (KEY,)
+
+
+async def test_who_leads_begins_with_all_there_is() -> None:
+    one = operator()
+    one.lease.acquired.clear()
+    metadata = {"namespace": "n", "name": "a", "uid": "u", "resourceVersion": "1"}
+    one.store.put({"kind": "TrainingJob", "apiVersion": "noria.dev/v1alpha1", "metadata": metadata})
+    looked = asyncio.Event()
+
+    async def look(key: Ref) -> float | None:
+        looked.set()
+        return None
+
+    one.reconciler.reconcile = look  # type: ignore[method-assign]
+    for each in one.informers:
+        each.synced.set()
+    working = asyncio.create_task(one._work())
+    one.lease.acquired.set()
+    await asyncio.wait_for(looked.wait(), 10)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_while_the_lease_is_late_nothing_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:

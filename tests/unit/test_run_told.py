@@ -186,3 +186,47 @@ def test_types_of_values_are_the_narrowest() -> None:
     )
     assert ports.fault("x", "dataset") == "a value cannot be given where a dataset is expected"
     assert ports.text({"a": "é"}) == '{"a":"é"}' and ports.text("a") == "a"
+
+
+def test_what_somebody_must_act_on_comes_before_what_runs() -> None:
+    ask = step("ask", approve={"message": "well?"})
+    world = World(inline(ask, step("long"), step("t", train=TRAIN))).settle()
+    assert world.verdict() == ("Unknown", "Approval") and told(world).startswith("step ask: well?")
+    world = World(inline(step("long"), step("t", train=TRAIN))).settle()
+    for reason, message, tells in (
+        ("Unschedulable", "no GPUs", "Unschedulable"),
+        ("Running", "attempt 1 runs", "Running"),
+        ("Retrying", "attempt 1 is ending", "Running"),
+    ):
+        condition = world.condition("Succeeded", "Unknown", reason=reason, message=message)
+        world.active()["t"]["status"] = {"conditions": [condition]}
+        world.settle()
+        assert world.verdict() == ("Unknown", tells)
+        del world.live["TrainingJob", world.step("t")["job"]]["status"]
+    fan = step("fan", foreach={"items": [1, 2], "parallelism": 2}, retry={"limit": 1, "backoffSeconds": 60})
+    fan["inputs"] = [{"name": "i", "item": True}]
+    world = World(inline(fan)).settle().fail("fan[0]").succeed("fan[1]")
+    assert world.verdict() == ("Unknown", "Retrying"), "the record of the fan-out itself runs all the same"
+
+
+def test_a_training_that_would_be_refused_fails_its_step() -> None:
+    """It was made again and again."""
+    fan = step("fan", foreach={"items": list(range(20))}, gives="notes:string")
+    fan["inputs"] = [{"name": "i", "item": True}]
+    world = World(inline(fan, step("t", "notes=fan.notes", train=TRAIN))).settle()
+    while names := [each for each in world.active() if each != "t"]:
+        for name in names:
+            world.succeed(name, {"notes": "x" * 200}, look=False)
+        world.settle()
+    assert world.verdict() == ("False", "InvalidInput")
+    assert told(world).startswith("step t: its TrainingJob would be refused: spec.recipe.parameters.notes")
+
+
+def test_the_attempt_of_a_train_step_is_the_one_that_completed() -> None:
+    world = World(inline(step("t", train=TRAIN), step("r", "model=t.model", register={"model": "m"}))).settle()
+    live = world.active()["t"]
+    world.succeed("t", look=False)
+    live["status"]["attempts"] = [{"number": number} for number in (1, 2, 3)]
+    world.settle()
+    (version,) = [each for each in world.others if each["kind"] == "ModelVersion"]
+    assert version["spec"]["lineage"]["attempt"] == 3

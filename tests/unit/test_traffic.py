@@ -117,3 +117,28 @@ def test_a_version_that_may_try_again_gets_no_traffic_while_its_gates_would_judg
         assert variant.later(40).plan().status.manifest()["cycle"]["stage"] == "Mirroring"
         variant.later(-40).status["cycle"]["trigger"] = {"reason": "Rollback"}
         assert variant.plan().status.manifest()["cycle"]["stage"] != "Starting", "nothing judges the way back"
+
+
+@pytest.mark.parametrize("seconds", [0, 30, 301, 2000])
+@pytest.mark.parametrize(
+    "case", ["canary-held-the-answer-is-older", "canary-inconclusive-waits", "challenger-ready-is-mirrored"]
+)
+def test_what_is_over_is_not_waited_for(case: str, seconds: int) -> None:
+    """A wait of no seconds would be a look after the other, as fast as they go, until Prometheus has told more."""
+    variant = Variant(f"endpoint/{case}").later(seconds)
+    variant.spec["rollout"] |= {"deadlineSeconds": 600, "patienceSeconds": 0}
+    for each in variant.spec["rollout"]["gates"]:
+        each["windowSeconds"] = 7200
+    past = {"challenger": "digits-2", "outcome": "RolledBack", "endTime": "2026-11-24T11:59:40Z"}
+    told = {"number": 1, "trigger": {"reason": "NewVersion"}, "startTime": "2026-11-24T11:30:00Z"}
+    variant.status["history"].insert(0, told | past)
+    assert (variant.plan().requeue_after or 1) > 0
+
+
+def test_another_weight_is_held_from_when_the_gateway_has_taken_it() -> None:
+    """Who wants less traffic must not get all of it, for a hold that was another weight's."""
+    variant = Variant("endpoint/canary-last-step-held-moves")
+    assert variant.plan().status.manifest()["cycle"]["stage"] == "Moving"
+    variant.spec["rollout"]["steps"] = [{"weight": 1}, {"weight": 2}]
+    cycle = variant.plan().status.manifest()["cycle"]
+    assert cycle["stage"] == "Canary" and "settledTime" not in cycle

@@ -11,7 +11,8 @@ app.kubernetes.io/name: noria
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* A runtime for each server image: an upgrade adds one and leaves what is served alone. */}}
+{{/* A runtime for each server image and limit: an upgrade adds one and leaves what is served alone. */}}
 {{- define "noria.runtime" -}}
-noria-server-{{ sha256sum .Values.images.server | trunc 8 }}
+{{- $most := (.Values.server | default dict).maxRequestBytes | default 16777216 | int64 -}}
+noria-server-{{ printf "%s %d" .Values.images.server $most | sha256sum | trunc 8 }}
 {{- end -}}

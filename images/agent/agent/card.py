@@ -36,7 +36,7 @@ def read_card(directory: int, paths: Collection[str]) -> Card:
     if "baseline.json" in paths:
         _object(directory, "baseline.json")
     for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _finite(value):
             raise InvalidOutput(f"metrics.json: {name!r} must be a finite number, not {json.dumps(value)[:100]}")
     for path, value in (("noria.json", about), ("metrics.json", metrics)):
         try:
@@ -52,6 +52,13 @@ def read_card(directory: int, paths: Collection[str]) -> Card:
         base_model=_member(about, "baseModel", str),
         has_baseline="baseline.json" in paths,
     )
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _object(directory: int, path: str) -> dict[str, Any]:

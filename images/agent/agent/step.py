@@ -105,10 +105,10 @@ def _value(name: str, type: str, path: Path) -> Any:
 
 
 def _parsed(type: str, text: str) -> Any:
-    value = json.loads(text, parse_constant=_no_number)
+    value = json.loads(text, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
     fits = {
         "integer": isinstance(value, int) and not isinstance(value, bool),
-        "number": isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        "number": isinstance(value, int | float) and not isinstance(value, bool),
         "boolean": isinstance(value, bool),
         "json": value is not None,
     }
@@ -119,6 +119,18 @@ def _parsed(type: str, text: str) -> Any:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        _no_number(text)
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
+        raise ValueError(f"{text[:30]} does not fit 64 bits")
+    return value
 
 
 def _variable(name: str) -> str:

@@ -64,7 +64,7 @@ def serve(settings: Settings, threads: int) -> None:
     model = ServedModel(settings.name, settings.version, runtime, counts, Ids(settings.version, outcome), slices)
     app.include_router(feedback_route(Feedback(settings.name, settings.version, outcome, slices)))
     inside = app.build_middleware_stack
-    app.build_middleware_stack = lambda: Door(inside(), model)  # type: ignore[method-assign]
+    app.build_middleware_stack = lambda: Door(inside(), model, settings.most_bytes)  # type: ignore[method-assign]
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(asyncio.new_event_loop())  # which ModelServer asks for before it runs its own
     server = ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False)

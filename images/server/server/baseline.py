@@ -84,8 +84,8 @@ def outcome_of(signature: Signature, baseline: Baseline) -> Outcome | None:
         if any(tensor.name == name and tensor.datatype in ("BYTES", "BOOL") for tensor in signature.outputs):
             raise InvalidSignature(f"{FILE}: predictions {name!r}: has edges, but the output holds no numbers")
         return Outcome(name, True)
-    for tensor in signature.outputs:
-        if len(tensor.shape) == 1:
+    for tensor in sorted(signature.outputs, key=lambda one: len(one.shape)):
+        if all(size == 1 for size in tensor.shape[1:]):
             categories = tuple(map(str, signature.categories.get(tensor.name, ())))
             return Outcome(tensor.name, tensor.datatype.startswith("FP"), categories)
     return None

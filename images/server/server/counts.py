@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from server.baseline import Baseline, Binned, Categorised, Outcome
 from server.quality import Quality
-from server.signature import Array, Signature
+from server.signature import Array, Signature, rounded
 
 WAITING = 256
 """Samples that wait before they are counted without a scrape."""
@@ -26,14 +26,14 @@ log = logging.getLogger("server")
 
 
 class Bins:
-    """Counts of numbers in their bins, for several columns at once."""
+    """Counts of numbers in their bins, for several columns at once; edges are rounded as the numbers are."""
 
-    def __init__(self, columns: Sequence[Binned]) -> None:
+    def __init__(self, columns: Sequence[Binned], datatype: str) -> None:
         self.columns = columns
         width = max((len(column.edges) for column in columns), default=0)
         self._edges = np.full((width, 1, len(columns)), np.inf)
         for number, column in enumerate(columns):
-            self._edges[: len(column.edges), 0, number] = column.edges
+            self._edges[: len(column.edges), 0, number] = rounded(column.edges, datatype)
         self.counts = np.zeros((width + 1, len(columns)), dtype=np.int64)
         """(bins, columns); NaN is in no bin."""
 
@@ -64,9 +64,11 @@ class Counts(Collector):
                 "baseline.json: %d features are no columns of the signature and are not counted: %s",
                 len(unknown), ", ".join(unknown[:10]),
             )  # fmt: skip
-        self._features = Bins(known)
+        self._features = Bins(known, self._tabular.datatype if self._tabular else "FP64")
         self._columns = [names.index(feature.name) for feature in known]
-        self._predicted = Bins([self._predictions]) if isinstance(self._predictions, Binned) else None
+        kinds = {tensor.name: tensor.datatype for tensor in signature.outputs}
+        binned = [self._predictions] if isinstance(self._predictions, Binned) else []
+        self._predicted = Bins(binned, kinds.get(binned[0].name, "FP64")) if binned else None
         categories = baseline.predictions.categories if isinstance(baseline.predictions, Categorised) else ()
         self._classes = dict.fromkeys(categories, 0)
         self._waiting: list[tuple[Array | None, Array | None]] = []

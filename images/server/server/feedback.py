@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from server import metrics
@@ -11,7 +12,7 @@ from server.ids import InvalidId, PredictionId, Slices, read
 from server.signature import InvalidRequest
 
 MAX_LABELS = 1000
-MAX_FOREIGN_VERSIONS = 8
+MAX_FOREIGN_VERSIONS, MAX_FOREIGN_CLASSES = 8, 32
 MAX_AGE = 30 * 24 * 3600
 """Seconds after which a label comes too late."""
 CLOCK_DIFFERENCE = 300
@@ -35,6 +36,8 @@ class Feedback:
     ) -> None:
         self.endpoint, self.version, self.outcome, self.slices, self.now = endpoint, version, outcome, slices, now
         self._foreign: set[str] = set()
+        self._classes: set[str] = set()
+        """Classes that only other versions know, as their predictions tell."""
         self._begun: set[tuple[str, str]] = set()
         """Versions and slices whose series are there."""
         model, dash, number = version.rpartition("-")
@@ -51,16 +54,21 @@ class Feedback:
             raise InvalidRequest(f"'labels': expected a list of 1 to {MAX_LABELS} objects with 'id' and 'label'")
         seen: dict[str, int] = {}
         foreign: set[str] = set(self._foreign)
+        classes = self._learned(entries, self.outcome)
         labels = []
         for number, entry in enumerate(entries):
             try:
-                label = self._checked(entry, self.outcome, foreign)
+                label = self._checked(entry, self.outcome, foreign, classes)
             except ValueError as error:
                 raise InvalidRequest(f"labels[{number}]{error}") from error
             if (first := seen.setdefault(entry["id"], number)) != number:
                 raise InvalidRequest(f"labels[{number}].id: stands at labels[{first}] already")
             labels.append(label)
         self._foreign = foreign
+        for name in sorted(classes - self._classes):
+            for version in {self.version, *foreign}:
+                metrics.start_class(self.endpoint, version, name)
+        self._classes = classes
         for label in labels:
             self._count(label, self.outcome)
         return len(labels)
@@ -70,7 +78,19 @@ class Feedback:
             self._begun.add((version, slice))
             metrics.start_feedback(self.endpoint, version, self.outcome, slice)
 
-    def _checked(self, entry: Any, outcome: Outcome, foreign: set[str]) -> Label:
+    def _learned(self, entries: list[Any], outcome: Outcome) -> set[str]:
+        """With the classes that other versions have predicted: while one is on trial, replicas of both get the labels of both."""
+        found = set(self._classes)
+        for entry in entries if outcome.categories else ():
+            with suppress(InvalidId):
+                told = read(entry.get("id") if isinstance(entry, dict) else None)
+                name = str(told.prediction)
+                foreign = told.version != self.version and self._form and self._form.fullmatch(told.version)
+                if foreign and not isinstance(told.prediction, float) and name not in outcome.categories:
+                    found |= {name} if len(found) < MAX_FOREIGN_CLASSES else set()
+        return found
+
+    def _checked(self, entry: Any, outcome: Outcome, foreign: set[str], classes: set[str]) -> Label:
         if not isinstance(entry, dict) or set(entry) != {"id", "label"}:
             raise ValueError(": expected an object with 'id' and 'label'")
         try:
@@ -90,9 +110,9 @@ class Feedback:
                     f".id: {told.version!r} would be one version more than the {MAX_FOREIGN_VERSIONS} that are counted here"
                 )
             foreign.add(told.version)
-        if not _fits(told.prediction, outcome):
+        if not _fits(told.prediction, outcome, classes if told.version != self.version else set()):
             raise ValueError(".id: holds no prediction of this model")
-        if not _fits(entry["label"], outcome):
+        if not _fits(entry["label"], outcome, classes):
             raise ValueError(f".label: expected {_expected(outcome)}, got {str(entry['label'])[:50]!r}")
         return Label(told, entry["label"])
 
@@ -115,11 +135,11 @@ class Feedback:
             metrics.feedback_class.labels(*where, true, "fn").inc()
 
 
-def _fits(value: Any, outcome: Outcome) -> bool:
+def _fits(value: Any, outcome: Outcome, classes: set[str]) -> bool:
     if outcome.is_number:
         return type(value) in (int, float) and abs(value) <= MAX_NUMBER
     if outcome.categories:
-        return isinstance(value, str | int) and str(value) in outcome.categories
+        return isinstance(value, str | int) and (str(value) in outcome.categories or str(value) in classes)
     return isinstance(value, str | int)
 
 

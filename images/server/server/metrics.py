@@ -67,5 +67,10 @@ def start_feedback(endpoint: str, version: str, outcome: Outcome, slice: str = "
     if outcome.is_number:
         feedback_error.labels(endpoint, version, slice)
     for category in outcome.categories:
-        for result in ("tp", "fp", "fn"):
-            feedback_class.labels(endpoint, version, category, result)
+        start_class(endpoint, version, category)
+
+
+def start_class(endpoint: str, version: str, category: str) -> None:
+    """The same for labels of a class."""
+    for result in ("tp", "fp", "fn"):
+        feedback_class.labels(endpoint, version, category, result)

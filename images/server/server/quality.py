@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from kserve import InferRequest
 
-from server.signature import Array, Tensor
+from server.signature import Array, Tensor, rounded
 
 PROBLEMS = ("Null", "OutOfRange", "UnknownCategory")
 
@@ -17,10 +17,12 @@ class Quality:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self.counts = np.zeros((len(PROBLEMS), len(tensor.columns)), dtype=np.int64)
-        self._minimum = np.array([column.minimum for column in tensor.columns])
-        self._maximum = np.array([column.maximum for column in tensor.columns])
+        self._minimum = rounded([column.minimum for column in tensor.columns], tensor.datatype)
+        self._maximum = rounded([column.maximum for column in tensor.columns], tensor.datatype)
         self._categories = {
-            number: frozenset(column.categories) for number, column in enumerate(tensor.columns) if column.categories
+            number: _known(column.categories, tensor.datatype)
+            for number, column in enumerate(tensor.columns)
+            if column.categories
         }
 
     def problems(self) -> Iterator[tuple[str, str, int]]:
@@ -50,6 +52,12 @@ class Quality:
                     self.counts[1, number] += 1
                 if number in self._categories and isinstance(value, str | int | float):
                     self.counts[2, number] += value not in self._categories[number]
+
+
+def _known(categories: Sequence[Any], datatype: str) -> frozenset[Any]:
+    """The categories, numbers also as the datatype rounds them."""
+    numbers = [each for each in categories if not isinstance(each, str)]
+    return frozenset(categories) | frozenset(rounded(numbers, datatype).tolist())
 
 
 def _rows(payload: Any, tensor: Tensor) -> Iterator[Sequence[Any]]:

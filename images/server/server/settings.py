@@ -23,11 +23,13 @@ class Settings:
     version: str
     """Name of the ModelVersion; may be empty."""
     port: int
+    most_bytes: int
+    """Of a request's body; by default 16 MiB."""
     termination_log: Path
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from `--model_name`, `--model_dir`, `--http_port` and the variables NORIA_MODEL_*."""
+    """Settings from `--model_name`, `--model_dir`, `--http_port` and the variables NORIA_MODEL_* and NORIA_MAX_REQUEST_BYTES."""
     parser = argparse.ArgumentParser(prog="server", description=__doc__)
     parser.add_argument("--model_name", required=True)
     parser.add_argument("--model_dir", type=Path, default=Path("/mnt/models"))
@@ -43,5 +45,6 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
         format=format,
         version=environment.get("NORIA_MODEL_VERSION", ""),
         port=given.http_port,
+        most_bytes=int(environment.get("NORIA_MAX_REQUEST_BYTES") or 16 << 20),
         termination_log=Path(environment.get("NORIA_TERMINATION_LOG", "/dev/termination-log")),
     )

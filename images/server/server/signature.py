@@ -22,6 +22,10 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 """NumPy's type for each datatype of the Open Inference Protocol v2; BYTES are str."""
 
 
+DEEPEST = 16
+"""Dimensions of an input at most."""
+
+
 class InvalidRequest(ValueError):
     """A request that does not fit the signature; the text names the field, what was expected and what came."""
 
@@ -64,12 +68,12 @@ class Tensor:
     def check(self, value: Array, where: str) -> Array:
         """`value` if its shape fits; raises InvalidRequest that begins with `where`."""
         fits = len(value.shape) == len(self.shape) and all(
-            wanted in (-1, came) for wanted, came in zip(self.shape[1:], value.shape[1:], strict=True)
+            wanted in (-1, came) for wanted, came in zip(self.shape, value.shape, strict=True)
         )
+        if value.shape and not value.shape[0]:
+            raise InvalidRequest(f"{where}: expected at least one sample, got none")
         if not fits:
             raise InvalidRequest(f"{where}: expected shape {list(self.shape)}, got {list(value.shape)}")
-        if not value.shape[0]:
-            raise InvalidRequest(f"{where}: expected at least one sample, got none")
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             index = [int(position) for position in np.argwhere(~np.isfinite(value))[0]]
             raise InvalidRequest(f"{where}: expected finite numbers, got {value[tuple(index)]} at {index}")
@@ -150,6 +154,13 @@ def _column(told: dict[str, Any], of: str) -> Column:
     )
 
 
+def rounded(numbers: Sequence[float], datatype: str) -> Array:
+    """Numbers as values of the datatype have them, in float64: a limit of 0.1 is what a request's 0.1 becomes in FP32."""
+    given, wanted = np.array(numbers, dtype=np.float64), DATATYPES[datatype]
+    with np.errstate(over="ignore"):
+        return given.astype(wanted).astype(np.float64) if wanted.kind == "f" else given
+
+
 def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = None) -> Array:
     """JSON values (nested or flat lists) as an array of the tensor's datatype, reshaped to `shape` if that is given.
 
@@ -158,6 +169,10 @@ def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = 
     wanted = DATATYPES[tensor.datatype]
     try:
         came = np.array(value, dtype=np.object_ if tensor.datatype == "BYTES" else None)
+        if came.ndim > DEEPEST:
+            raise InvalidRequest(f"{where}: expected {tensor.describe()}, got lists within more than {DEEPEST} others")
+    except InvalidRequest:
+        raise
     except ValueError as error:
         raise InvalidRequest(f"{where}: expected {tensor.describe()}, got lists of unequal lengths") from error
     if tensor.datatype == "BYTES":
@@ -175,7 +190,7 @@ def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = 
         with np.errstate(over="ignore"):
             made = came.astype(wanted)
     if shape is not None:
-        if any(size < 0 for size in shape) or int(np.prod(shape, dtype=np.int64)) != made.size:
+        if any(size < 0 for size in shape) or math.prod(shape) != made.size:
             raise InvalidRequest(f"{where}: expected as many values as shape {list(shape)} says, got {made.size}")
         made = made.reshape(tuple(shape))
     return made

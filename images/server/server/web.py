@@ -26,6 +26,8 @@ from server.signature import InvalidRequest
 
 PREDICTIONS = (":predict", "/infer")
 """How the paths end that are counted."""
+LEFT = 499
+"""Code, as nginx counts it, of a request whose client went before it had sent all: no fault of the server's."""
 JSON = "application/json"
 HANDLERS = (
     (InvalidInput, invalid_input_handler),
@@ -36,18 +38,22 @@ HANDLERS = (
 
 
 class Door:
-    """ASGI: answers plain v1 predictions, passes the rest on; seconds and code of every request for predictions."""
+    """ASGI: answers plain v1 predictions, passes the rest on; seconds and code of every request for predictions. No body has
+    more than `most` bytes: numbers in JSON take ten times their size when they are read."""
 
-    def __init__(self, app: ASGIApp, model: ServedModel) -> None:
-        self.app, self._model = app, model
+    def __init__(self, app: ASGIApp, model: ServedModel, most: int) -> None:
+        self.app, self._model, self._most = app, model, most
         self._path = f"/v1/models/{model.name}:predict"
         self._codes = {code[0]: metrics.requests.labels(model.name, model.version, code) for code in metrics.CODES}
         self._seconds = metrics.request_seconds.labels(model.name, model.version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI; an exception that reaches this far was answered with 500 inside."""
-        if scope["type"] != "http" or not scope["path"].endswith(PREDICTIONS):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if not scope["path"].endswith(PREDICTIONS):
+            await self._answer(scope, receive, send)
             return
         started, status = time.perf_counter(), 500
 
@@ -58,26 +64,45 @@ class Door:
             await send(message)
 
         try:
-            if scope["path"] == self._path and scope["method"] == "POST" and self._model.ready:
-                await self._predict(scope, receive, noting)
-            else:
-                await self.app(scope, receive, noting)
+            if not await self._answer(scope, receive, noting):
+                status = LEFT
         finally:
             self._seconds.observe(time.perf_counter() - started)
             self._codes[str(status)[0]].inc()
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        messages = [await receive()]
-        while messages[-1].get("more_body"):
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Whether somebody waits for the answer."""
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return True
+        messages, size = list[Message](), 0
+        while not messages or messages[-1].get("more_body"):
             messages.append(await receive())
-        if (request := _plain(headers, messages)) is None:
+            if messages[-1]["type"] == "http.disconnect":
+                return False
+            size += len(messages[-1].get("body", b""))
+            if size > self._most:
+                await self._too_large()(scope, receive, send)
+                return True
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        mine = scope["path"] == self._path and self._model.ready
+        if request := _plain(headers, messages) if mine else None:
+            await self._predict(request, headers, scope, receive, send)
+            return True
 
-            async def again() -> Message:
-                return messages.pop(0) if messages else await receive()
+        async def again() -> Message:
+            return messages.pop(0) if messages else await receive()
 
-            await self.app(scope, again, send)
-            return
+        await self.app(scope, again, send)
+        return True
+
+    def _too_large(self) -> Response:
+        text = f"the request has more than {self._most} bytes: send fewer samples at a time, or, as administrator, raise the chart's server.maxRequestBytes"
+        return Response(orjson.dumps({"error": text}), 413, media_type=JSON, headers={"Connection": "close"})
+
+    async def _predict(
+        self, request: dict[str, Any], headers: dict[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
             answer, _ = await self._model(request, headers)
             response = Response(orjson.dumps(answer), media_type=JSON)

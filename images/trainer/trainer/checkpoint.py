@@ -17,21 +17,34 @@ log = logging.getLogger("trainer")
 
 
 def save(
-    folder: Path, step: int, model: Mapping[str, Any], optimizer: Mapping[str, Any], parameters: Mapping[str, str]
+    folder: Path,
+    step: int,
+    model: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    parameters: Mapping[str, str],
+    data: str,
 ) -> None:
-    """Writes the state after `step` under a temporary name, then renames it."""
+    """Writes the state after `step` under a temporary name, then renames it; `data` is the digest of what it learned from."""
     temporary = folder / f".{NAME}.tmp"
     with temporary.open("wb") as file:
         torch.save(
-            {"step": step, "model": dict(model), "optimizer": dict(optimizer), "parameters": dict(parameters)}, file
+            {
+                "step": step,
+                "model": dict(model),
+                "optimizer": dict(optimizer),
+                "parameters": dict(parameters),
+                "data": data,
+            },
+            file,
         )
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(folder / NAME)
 
 
-def load(folder: Path, parameters: Mapping[str, str]) -> dict[str, Any] | None:
-    """The newest state, or None if there is none or it cannot be read (the training then starts anew and says so).
+def load(folder: Path, parameters: Mapping[str, str], data: str) -> dict[str, Any] | None:
+    """The newest state, or None if there is none, it cannot be read, or the data are others by now (the training then starts anew
+    and says so: orders, classes and tokens follow from the data).
 
     Raises TrainingInputError if it was made with other parameters.
     """
@@ -49,4 +62,7 @@ def load(folder: Path, parameters: Mapping[str, str]) -> dict[str, Any] | None:
         raise TrainingInputError(
             f"{path} was made with other values of {', '.join(differing)}: use an empty checkpoint folder or set checkpoint.resume false"
         )
+    if state.get("data", data) != data:
+        log.warning("%s was made from other data, the training starts anew", path)
+        return None
     return dict(state)

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import FrameType
 
 import torch
@@ -33,6 +34,8 @@ class Schedule:
     learning_rate: float
     weight_decay: float
     seed: int
+    data: str
+    """Digest of the samples."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -47,8 +50,14 @@ class Schedule:
     def indexes(self, step: int, group: Group) -> Tensor:
         """Indexes of this process's samples in step `step` (from 0): the same in every attempt, for they follow from the seed."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = torch.randperm(self.samples, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))
+        order = _order(self.samples, self.seed * 1_000_003 + epoch)
         return order[position * self.batch_size : (position + 1) * self.batch_size][group.rank :: group.size]
+
+
+@lru_cache(maxsize=1)
+def _order(samples: int, seed: int) -> Tensor:
+    """An epoch's, drawn once for all of its steps."""
+    return torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
 
 
 def fit(
@@ -62,7 +71,7 @@ def fit(
     """Trains `model` in place; `loss_of(model, indexes)` is the mean loss of the samples at `indexes`.
 
     Random numbers in a step (dropout) follow from seed, step and rank, so a resumed training takes the very steps that
-    an uninterrupted one would. On SIGTERM the lead process saves a checkpoint and all end with exit code 143.
+    an uninterrupted one would. On SIGTERM of any process the lead saves a checkpoint and all end with exit code 143.
     """
     if schedule.batch_size < group.size:
         raise TrainingInputError(
@@ -70,7 +79,7 @@ def fit(
         )
     model.to(group.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    first = _resume(pod, group, parameters, model, optimizer)
+    first = _resume(pod, group, schedule, parameters, model, optimizer)
     parallel = DistributedDataParallel(model) if group.size > 1 else model
     steps = StepLog(pod.steps_file, schedule.total, enabled=group.leads)
     terminated: list[int] = []
@@ -80,12 +89,14 @@ def fit(
 
     def save(step: int) -> None:
         if group.leads and pod.checkpoint:
-            checkpoint.save(pod.checkpoint, step, model.state_dict(), optimizer.state_dict(), parameters)
+            state = model.state_dict(), optimizer.state_dict()
+            checkpoint.save(pod.checkpoint, step, *state, parameters, schedule.data)
 
     previous = signal.signal(signal.SIGTERM, terminate)
     saved = time.monotonic()
     for step in range(first, schedule.total):
         torch.manual_seed((schedule.seed * 1_000_003 + step) * 4096 + group.rank)
+        stop = _asked(group, terminated)
         optimizer.zero_grad()
         loss = loss_of(parallel, schedule.indexes(step, group))
         loss.backward()
@@ -93,7 +104,7 @@ def fit(
         steps.write(
             step + 1, step // schedule.steps_per_epoch + 1, loss.item(), min(schedule.batch_size, schedule.samples)
         )
-        if terminated:
+        if stop():
             save(step + 1)
             log.warning("ended by SIGTERM after step %d of %d", step + 1, schedule.total)
             raise SystemExit(SIGTERM_EXIT_CODE)
@@ -105,11 +116,31 @@ def fit(
     model.to("cpu").eval()
 
 
+def _asked(group: Group, terminated: list[int]) -> Callable[[], bool]:
+    """Whether to end after this step. Several processes agree, for one that left alone would take the checkpoint with it: each is
+    asked when the step begins, and hears at its end, so that the answer takes no time of its own."""
+    if group.size == 1:
+        return lambda: bool(terminated)
+    any_of = torch.tensor([len(terminated)], device=group.device)
+    work = distributed.all_reduce(any_of, op=distributed.ReduceOp.MAX, async_op=True)
+
+    def heard() -> bool:
+        work.wait()
+        return bool(any_of.item())
+
+    return heard
+
+
 def _resume(
-    pod: Pod, group: Group, parameters: Mapping[str, str], model: nn.Module, optimizer: torch.optim.Optimizer
+    pod: Pod,
+    group: Group,
+    schedule: Schedule,
+    parameters: Mapping[str, str],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     """Restores the newest checkpoint; returns the number of steps already done."""
-    state = checkpoint.load(pod.checkpoint, parameters) if pod.resume and pod.checkpoint else None
+    state = checkpoint.load(pod.checkpoint, parameters, schedule.data) if pod.resume and pod.checkpoint else None
     done = state["step"] if state else 0
     if group.size > 1:
         agreed = torch.tensor([done, -done], device=group.device)

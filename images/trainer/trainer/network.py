@@ -34,6 +34,31 @@ class Channels(nn.Module):  # type: ignore[misc]
         return x.unsqueeze(1)
 
 
+class Pool(nn.Module):  # type: ignore[misc]
+    """As nn.AdaptiveAvgPool2d(size), by two products with constant matrices, which ONNX holds for images of any shape."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, height: int, width: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", _averages(height, size), persistent=False)
+        self.register_buffer("columns", _averages(width, size).T.contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, size, size)."""
+        return self.rows @ x @ self.columns
+
+
+def _averages(length: int, size: int) -> Tensor:
+    """(size, length): each row the mean over one of `size` windows, from floor(i length / size) to ceil((i + 1) length / size)."""
+    made = torch.zeros(size, length)
+    for number in range(size):
+        start, end = number * length // size, -(-(number + 1) * length // size)
+        made[number, start:end] = 1 / (end - start)
+    return made
+
+
 def network(x: npt.NDArray[np.float32], classes: int, hidden: int, dropout: float) -> nn.Sequential:
     """Logits (batch, classes) for samples shaped like those of `x`: two hidden layers, or two convolutions for images."""
     if x.ndim == 2:
@@ -56,7 +81,7 @@ def network(x: npt.NDArray[np.float32], classes: int, hidden: int, dropout: floa
         nn.ReLU(),
         nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(),
-        nn.AdaptiveAvgPool2d(size),
+        Pool(*x.shape[-2:], size),
         nn.Flatten(),
         nn.Linear(32 * size * size, hidden),
         nn.ReLU(),

@@ -39,6 +39,10 @@ def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labe
     for label in np.unique(data.y):
         members = np.flatnonzero(data.y == label)
         held[generator.permutation(members)[: round(len(members) * fraction)]] = True
+    if whole := sorted(set(data.y[held].tolist()) - set(data.y[~held].tolist())):
+        raise TrainingInputError(
+            f"parameter 'testFraction': {fraction} holds all samples of class {whole[0]} out; take less, or add samples"
+        )
     if not held.any():
         raise TrainingInputError(
             f"parameter 'testFraction': {fraction} of {len(data.y)} samples leaves none to test on"

@@ -166,8 +166,7 @@ class ModelVersion(Resource):
     )
     root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
         (
-            "self.metadata.name.startsWith(self.spec.model + '-') && "
-            "int(self.metadata.name.substring(self.spec.model.size() + 1)) == self.spec.version",
+            "self.metadata.name == self.spec.model + '-' + string(self.spec.version)",
             "metadata.name must be <spec.model>-<spec.version>",
         ),
     )

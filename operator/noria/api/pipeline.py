@@ -102,6 +102,13 @@ class Pipeline(Resource):
         Column("Message", ".status.conditions[?(@.type=='Ready')].message"),
     )
 
+    root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        (
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",
+            "runs name it, and it becomes a label: at most 63 small letters, digits and '-'",
+        ),
+    )
+
     spec: KeptPipelineSpec
     status: PipelineStatus = PipelineStatus()
 
@@ -142,6 +149,13 @@ class Component(Resource):
         Column("Inputs", ".spec.inputs[*].name"),
         Column("Outputs", ".spec.outputs[*].name"),
         Column("Age", ".metadata.creationTimestamp", "date"),
+    )
+
+    root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        (
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",
+            "steps name it: at most 63 small letters, digits and '-'",
+        ),
     )
 
     spec: ComponentSpec

@@ -9,7 +9,6 @@ from noria.api.monitoring import PerformanceMetric, PromQL, Quantile, Threshold,
 from noria.api.pod import Name, Resources
 from noria.api.trainingjob import InputUri
 
-Fraction = Annotated[float, Field(json_schema_extra=rules(("self >= 0.0 && self <= 1.0", "must lie between 0 and 1")))]
 NotNegative = Annotated[float, Field(json_schema_extra=rules(("self >= 0.0", "must not be negative")))]
 GateMetric = Literal["accuracy", "f1", "precision", "recall", "log_loss", "roc_auc", "mae", "rmse"]
 
@@ -32,9 +31,9 @@ class Slices(Model):
 
     columns: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(min_length=1, max_length=4)]
     """Columns of the held-out data; each distinct value is a group."""
-    max_drop: Fraction | None = None
+    max_drop: NotNegative | None = None
     """How much worse than the champion the challenger may be in any group, in the metric's unit."""
-    max_gap: Fraction | None = None
+    max_gap: NotNegative | None = None
     """How far the challenger's best and worst group may lie apart, in the metric's unit."""
     min_samples: Annotated[int, Field(ge=1)] = 20
     """Smaller groups are not judged. Default 20."""

@@ -162,6 +162,10 @@ class Workspace(Resource):
     root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.metadata.name.size() <= 63", "the name becomes a namespace and a label: at most 63 characters"),
         (
+            "has(self.spec.__namespace__) || !self.metadata.name.contains('.')",
+            "the name becomes a namespace, which has no dots; set spec.namespace or choose another name",
+        ),
+        (
             f"has(self.spec.__namespace__) || (!(self.metadata.name in {list(RESERVED_NAMESPACES)!r}) && !self.metadata.name.startsWith('kube-'))",
             "the name would be the name of a namespace of the cluster; set spec.namespace or choose another name",
         ),

@@ -51,7 +51,7 @@ def _judge(
         return running
     pods = pods_of(job, observed, number)
     cause = causes.failure(pods, training.MAIN)
-    if cause is None and pods:
+    if cause is None and any(not causes.over(pod) for pod in pods):
         return running  # the Job's news came before its pods'
     if cause is None:
         cause = causes.Failure("PodDeleted", f"its pods are gone ({failed.get('message', '')})", None, False, "")
@@ -189,10 +189,11 @@ def image_digest(pods: list[Manifest]) -> str | None:
     )
 
 
-def refusals(job: TrainingJob, observed: Observed, attempt: int) -> list[Manifest]:
-    """Events that tell why the API server refused pods of the attempt."""
-    name = training.job_name(job, attempt)
-    return [each for each in observed.children if each["kind"] == "Event" and each["involvedObject"]["name"] == name]
+def refusals(observed: Observed, name: str) -> list[Manifest]:
+    """Events that tell why the API server refused pods of a Job."""
+    return [
+        each for each in observed.children if each["kind"] == "Event" and each["involvedObject"].get("name") == name
+    ]
 
 
 def progress(observed: Observed) -> Progress | None:

@@ -1,5 +1,6 @@
 """One table of causes: why pods do not start or have ended, from what the cluster says of them, with the remedy."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -133,6 +134,8 @@ def _failure(pod: Manifest, container: str) -> Failure:
             True,
             at,
         )
+    if pod.get("status", {}).get("reason") == "Evicted":  # of its own doing, as an emptyDir that is full: no disruption
+        return Failure("Evicted", f"pod {name}: {pod['status'].get('message', 'it was evicted')}", code, True, at)
     if pod["metadata"].get("deletionTimestamp"):
         return Failure("PodDeleted", f"pod {name} was deleted", code, False, at)
     if code is None:
@@ -171,7 +174,7 @@ def crashed(pods: Iterable[Manifest], container: str) -> Waiting | None:
             return Waiting("OOMKilled", "the server used more memory than predictor.resources.memory allows; raise it")
         text = str(ended.get("message") or "").strip()
         reason, colon, rest = text.partition(": ")
-        if colon and reason.isalpha() and reason[0].isupper():
+        if colon and re.fullmatch("[A-Z][A-Za-z]{0,63}", reason):
             return Waiting(reason, rest)
         return Waiting(
             "ServerFailed",

@@ -1,5 +1,6 @@
 """Conditions: what holds, why, and what to do about it. The runtime sets the times of transitions."""
 
+import re
 from collections.abc import Sequence
 
 from noria.api.meta import Condition, Status
@@ -7,6 +8,12 @@ from noria.plan.contract import Observed
 from noria.plan.manifests import rfc3339
 
 MESSAGE_LIMIT = 4096
+REASON = re.compile("[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+
+
+def reason_of(told: str, otherwise: str = "Other") -> str:
+    """What others say in a word, where a condition can hold that; a webhook may say a sentence, a crashed server anything."""
+    return told if len(told) <= 128 and REASON.fullmatch(told) else otherwise
 
 
 def condition(observed: Observed, type: str, holds: bool | None, reason: str, message: str) -> Condition:
@@ -18,7 +25,7 @@ def condition(observed: Observed, type: str, holds: bool | None, reason: str, me
         {
             "type": type,
             "status": status,
-            "reason": reason,
+            "reason": reason_of(reason),
             "message": message,
             "lastTransitionTime": rfc3339(observed.now),
         }

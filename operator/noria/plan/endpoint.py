@@ -153,7 +153,10 @@ def _jobs(view: View, flight: Cycle | None) -> Iterator[Manifest]:
     }
     wished = {(each["kind"], each["metadata"]["name"]): each for each in (_wished_job(view, flight) if flight else ())}
     for name, manifest in wished.items():
-        yield pinned(live[name]) if name in live else manifest
+        if name not in live:
+            yield manifest
+        elif not scoring.outdated(live[name], manifest):
+            yield pinned(live[name])
     cycles = [*([flight] if flight else []), *view.endpoint.status.history]
     handed_over = {each.pipeline_run for each in cycles if each.challenger}  # such a run tells what came of it
     newest = {str(number) for number in range(view.endpoint.status.cycles + 1)[-JOBS_KEPT:]}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from noria.api.meta import API_VERSION
-from noria.api.modelversion import Baseline, Format, ModelVersion, Signature
+from noria.api.meta import API_VERSION, Resource
+from noria.api.modelversion import Baseline, Format, Signature
 from noria.api.trainingjob import TrainingJob
 from noria.plan.contract import Manifest, Settings
 from noria.plan.manifests import MANAGED_BY
@@ -56,13 +56,13 @@ def _finite(text: str) -> float:
     return number
 
 
-def fault(record: Manifest) -> str | None:
-    """What the API server would refuse in a record, with the path of the field; None if nothing.
+def fault(resource: type[Resource], record: Manifest) -> str | None:
+    """What the API server would refuse in an object, with the path of the field; None if nothing.
 
-    Strictly, as the definition's limits are those of the model: a record that is refused would be tried for ever.
+    Strictly, as the definition's limits are those of the model: what is refused would be tried for ever.
     """
     try:
-        ModelVersion.model_validate(record, strict=True)
+        resource.model_validate(record, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

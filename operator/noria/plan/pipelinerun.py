@@ -6,9 +6,10 @@ from dataclasses import replace
 from noria.api.pipeline import Component, Pipeline
 from noria.api.pipelinerun import PipelineRun, PipelineRunStatus, StepStatus
 from noria.api.step import Step
+from noria.api.trainingjob import TrainingJobStatus
 from noria.plan import causes
-from noria.plan.conditions import condition, finished
-from noria.plan.contract import Controller, Event, Needs, Observed, Plan, Ref, Selector, Settings
+from noria.plan.conditions import condition, find, finished
+from noria.plan.contract import Controller, Event, Manifest, Needs, Observed, Plan, Ref, Selector, Settings
 from noria.plan.manifests import moment, rfc3339
 from noria.plan.pipelines import admission, cache, deploying, evaluating, lint, rerun
 from noria.plan.pipelines.advance import advance, enforce
@@ -182,22 +183,35 @@ def _where(turn: Turn, status: PipelineRunStatus) -> tuple[str, str]:
     if turn.suspended:
         return "Suspended", "spec.suspend is true; set it to false to go on"
     steps = turn.steps()
-    running = [each for each in steps if each.state == "Running"]
+    running = [each for each in steps if each.state == "Running" and each.count is None]
     for each in running:
-        live = turn.live.get(each.job or "")
-        if trouble := live and live["kind"] == "Pod" and causes.waiting([live]):
+        if trouble := _trouble(turn.live.get(each.job or "")):
             return trouble.reason, f"step {each.name}: {trouble.message}"
     if deploys := deploying.asking(steps):
         return deploys[0].cause or "Running", f"step {deploys[0].name}: {deploys[0].message}"
     waiting = [each for each in steps if each.state == "Waiting"]
+    if asked := next((each for each in waiting if each.cause == APPROVAL), None):
+        return APPROVAL, f"step {asked.name}: {asked.message}"
     if waiting and not running:
-        first = min(waiting, key=lambda each: each.cause != APPROVAL)
-        asked = first.cause == APPROVAL
-        follows = "" if asked else "\nThe next attempt follows."
-        return APPROVAL if asked else "Retrying", f"step {first.name}: {first.message}{follows}"
+        return "Retrying", f"step {waiting[0].name}: {waiting[0].message}\nThe next attempt follows."
     if turn.wants_look and not running:
         return "Verifying", f"{status.progress} steps ended; it is looked whether what earlier runs made is still there"
     return "Running", f"{status.progress} steps ended; {status.running or 'the next'} runs"
+
+
+CALM = ("Running", "Pending", "Publishing", "Retrying", "Suspended")
+"""Reasons of a TrainingJob under way that nobody must act on."""
+
+
+def _trouble(live: Manifest | None) -> causes.Waiting | None:
+    """What holds up a pod or a TrainingJob, if somebody must act on it."""
+    if live is None:
+        return None
+    if live["kind"] == "Pod":
+        return causes.waiting([live])
+    told = find(TrainingJobStatus.model_validate(live.get("status") or {}).conditions, "Succeeded")
+    waits = told and told.status == "Unknown" and told.reason not in CALM
+    return causes.Waiting(told.reason, told.message) if told and waits else None
 
 
 def _end(

@@ -199,7 +199,7 @@ def _watch(workspace: Workspace, observed: Observed, status: RetentionStatus, li
         return _ended(workspace, observed, status, at, sweep.report(pods), children)
     name = live["metadata"]["name"]
     refusals = [
-        each for each in observed.children if each["kind"] == "Event" and each["involvedObject"]["name"] == name
+        each for each in observed.children if each["kind"] == "Event" and each["involvedObject"].get("name") == name
     ]
     trouble = causes.waiting(pods, () if pods else refusals)
     # At the deadline the pods go before the Job says so.

@@ -12,6 +12,8 @@ from noria.plan.training import NODE_LOSS_TOLERATIONS
 
 SCORER = "scorer"
 ORDER = "noria.dev/score"
+MARK = "noria.dev/score-digest"
+"""Annotation of a Job: the digest of what its pod is told."""
 MAX_SAMPLES = 100_000
 
 
@@ -54,7 +56,7 @@ def job(owner: Resource, name: str, labels: Mapping[str, str], asked: Asked, set
             "template": {"metadata": metadata, "spec": pod},
         }
     }
-    return child(owner, "Job", name, body, labels=labels)
+    return child(owner, "Job", name, body, labels=labels, annotations={MARK: digest(annotations[ORDER])})
 
 
 def container(asked: Asked, settings: Settings) -> tuple[dict[str, str], Manifest]:

@@ -7,6 +7,7 @@ going on is the next one, with the same checkpoints. A terminal status is final.
 from dataclasses import replace
 from typing import Any
 
+from noria.api.modelversion import ModelVersion
 from noria.api.trainingjob import Attempt, Progress, TrainingJob, TrainingJobStatus, Written
 from noria.plan import attempts, causes, training
 from noria.plan.conditions import condition, finished
@@ -129,7 +130,10 @@ class _Draft:
         if running == self.job.spec.nodes:
             return self.go_on("Running", f"attempt {number} runs on {_nodes(self.job)}", running=number)
         cause = causes.waiting(
-            pods, attempts.refusals(self.job, self.observed, number) if len(pods) < self.job.spec.nodes else ()
+            pods,
+            attempts.refusals(self.observed, training.job_name(self.job, number))
+            if len(pods) < self.job.spec.nodes
+            else (),
         )
         if cause:
             return self.go_on(cause.reason, cause.message, running=number)
@@ -177,7 +181,8 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
             return _publish_again(draft, attempt, publisher)
         made = None if publisher else training.publishing(job, attempt.number, observed.settings)
         text = f"attempt {attempt.number} completed; its folder is being hashed"
-        trouble = causes.waiting(attempts.pods_of(job, observed, attempt.number, "publish"))
+        refused = attempts.refusals(observed, publisher["metadata"]["name"]) if publisher else ()
+        trouble = causes.waiting(attempts.pods_of(job, observed, attempt.number, "publish"), refused)
         reason, text = (trouble.reason, f"{text}: {trouble.message}") if trouble else ("Publishing", text)
         return draft.go_on(reason, text, running=attempt.number, made=(made,))
     if job.spec.output.model is None:
@@ -196,7 +201,7 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
         number = next_number(observed.related.get(_versions(job), ()), job.spec.output.model)
         ran = attempts.pods_of(job, observed, attempt.number)
         record = modelversion(job, attempt.number, published, number, attempts.image_digest(ran), observed.settings)
-        if wrong := fault(record):
+        if wrong := fault(ModelVersion, record):
             text = f"attempt {attempt.number} completed, but its ModelVersion would be refused: {wrong}"
             remedy = (
                 f"correct noria.json or metrics.json in NORIA_OUTPUT_DIR ({job.spec.output.path}), then train again"

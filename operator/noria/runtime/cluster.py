@@ -2,10 +2,11 @@
 
 import asyncio
 import copy
+import json
 import os
 from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,6 +23,10 @@ MANAGER = "noria"
 PAGE = 500
 READ_SECONDS, WRITE_SECONDS = 60, 5
 """A write ends within the time between a leader's renew deadline and the end of its lease, so that none comes late."""
+ANSWER_SECONDS = 4
+"""The API server is asked to have answered a write by then: a webhook that hangs is told, in its words, not met with silence."""
+LINE = 2**23
+"""Half of the longest line that a watch may have: an object of 1.5 MiB, of which JSON makes six times as much (`<` is `\\u003c`)."""
 # asyncio keeps a buffer of 256 KiB for each TLS connection, and writes zeros into all of it: 8 MiB for those that watch. A
 # record of TLS has 16 KiB at most.
 SSLProtocol.max_size = 2**15
@@ -47,6 +52,19 @@ class Credentials(NamedTuple):
     proxy_url: str | None
 
 
+def parsed(body: bytes, label: str) -> Any:
+    """JSON, nested as deep as the API server takes it (10,000 levels): one object that cannot be read would keep all others of
+    its kind unknown. pydantic's parser takes a third of json's time, and 200 levels. Raises Unreachable for what is no JSON."""
+    try:
+        return from_json(body)
+    except ValueError:
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Unreachable(0, "Unreadable", f"the answer cannot be read: {error!r}", label) from error
+
+
 def _proxy(server: str) -> str | None:
     """That of HTTPS_PROXY, unless NO_PROXY names the host; unlike kubectl's, it may hold no CIDR. A kubeconfig's own goes before."""
     url = urlsplit(server)
@@ -64,7 +82,7 @@ class Cluster:
         """With KUBECONFIG or ~/.kube/config, else with the pod's service account. Raises Unreachable if there is neither."""
         configuration = client.Configuration()
         # aiohttp would look for a proxy and for ~/.netrc at each request, each in a thread: a fifth of the operator's CPU.
-        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.client_session_kwargs = {"trust_env": False, "read_bufsize": LINE}
         # No limit (100 by default): each watch keeps a connection, and what waits for one would be behind all looks that hang,
         # the lease among it. Looks are bounded by the workers.
         configuration.connection_pool_maxsize = 0
@@ -123,7 +141,7 @@ class Cluster:
         timeout = aiohttp.ClientTimeout(total=READ_SECONDS)
         response = await self._send("GET", f"{self._api.configuration.host}/apis", "LIST", _GROUPS, timeout)
         try:
-            return frozenset(each["name"] for each in from_json(await response.read())["groups"])
+            return frozenset(each["name"] for each in parsed(await response.read(), _GROUPS.plural)["groups"])
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreachable(0, "Unreachable", f"the answer broke off: {error!r}", _GROUPS.plural) from error
 
@@ -144,13 +162,13 @@ class Cluster:
         response = await self._send("GET", url, "WATCH", of, timeout)
         try:
             async for line in response.content:
-                event = from_json(line)
+                event = parsed(line, of.plural)
                 if event["type"] == "ERROR":
                     raise error_of(event["object"].get("code", 0), event["object"], of.plural)
                 yield event["type"], event["object"]
         except TimeoutError:
             return  # silent for so long: nothing happened to a kind without bookmarks, or the connection is lost
-        except (aiohttp.ClientError, LineTooLong) as error:  # an object of more than 4 MiB, as the API server writes it
+        except (aiohttp.ClientError, LineTooLong) as error:
             raise Unreachable(0, "Unreachable", f"the watch broke: {error!r}", of.plural) from error
         finally:
             if response.connection and response.connection.transport:
@@ -229,11 +247,13 @@ class Cluster:
         media: str = "application/json",
         verb: str = "",
     ) -> Manifest:
-        timeout = aiohttp.ClientTimeout(total=WRITE_SECONDS if body else READ_SECONDS)
+        # aiohttp lets what takes 5 s or more end with a full second.
+        timeout = aiohttp.ClientTimeout(total=WRITE_SECONDS if body else READ_SECONDS, ceil_threshold=READ_SECONDS)
+        query = {**query, "timeout": f"{ANSWER_SECONDS}s"} if body else query
         url, label = self._url(kind, namespace, name, query), _words(kind, namespace, name, body)
         response = await self._send(method, url, verb or method, kind, timeout, body, media, label)
         try:
-            answer: Manifest = from_json(await response.read())
+            answer: Manifest = parsed(await response.read(), label)
             return answer
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreachable(0, "Unreachable", f"the answer broke off: {error!r}", label) from error
@@ -250,9 +270,9 @@ class Cluster:
         label: str = "",
     ) -> aiohttp.ClientResponse:
         """The one place that sends and that turns an answer into an error."""
-        headers = await self._headers() | {"Content-Type": media, "Accept": "application/json"}
         code = "none"
         try:
+            headers = await self._headers() | {"Content-Type": media, "Accept": "application/json"}
             sent = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers, body, _request_timeout=limit
             )
@@ -261,7 +281,14 @@ class Cluster:
             if response.status < 300:
                 return response
             text = await response.read()
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+        # OSError and ConfigException: of the file with the token, which is read anew every minute.
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            asyncio.IncompleteReadError,
+            OSError,
+            config.ConfigException,
+        ) as error:
             raise Unreachable(0, "Unreachable", f"no answer: {error!r}", label or kind.plural) from error
         finally:
             API_REQUESTS.labels(verb, kind.name, code).inc()

@@ -10,6 +10,8 @@ class ApiError(Exception):
     def __init__(self, status: int, reason: str, message: str, object: str) -> None:
         super().__init__(f"{object}: {message}")
         self.status, self.reason, self.message, self.object = status, reason, message, object
+        self.wait: float | None = None
+        """Seconds after which the object wants to be looked at again, whatever becomes of this."""
 
 
 class Unreachable(ApiError):

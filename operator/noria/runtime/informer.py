@@ -84,16 +84,18 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch, for ever. Raises BeginAnew."""
-        failures = 0
+        failures, began = 0, time.monotonic()
         while True:
             try:
                 since = await self._list()
+                began = time.monotonic()
                 await (self._wait() if self.whole and since else self._watch(since))
                 failures = 0
             except Gone:
                 log.info("the watch of %s is too old; listing anew", self.kind)
             except ApiError as error:
-                failures += 1
+                # Whoever cuts connections now and then is not backed away from further each time.
+                failures = 1 if time.monotonic() - began > BACKOFF_CAP else failures + 1
                 if isinstance(error, Forbidden) and self.namespace:
                     self.listed_at = time.monotonic()
                     self.answered.set()

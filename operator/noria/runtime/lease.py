@@ -4,6 +4,7 @@ another may begin; kubernetes.aio's leader election has neither that fence nor a
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from noria.plan.contract import Manifest
@@ -31,6 +32,8 @@ class Lease:
     ) -> None:
         self._cluster, self._namespace, self._name, self._identity = cluster, namespace, name, identity
         self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
+        self.ready: Callable[[], bool] = lambda: True
+        """It is taken only then: who cannot work would keep others from it."""
         self.acquired = asyncio.Event()
         self._renewed = asyncio.Event()
         self._until = 0.0
@@ -97,6 +100,8 @@ class Lease:
         # Clocks of two machines are not compared: what counts is how long ago we saw the holder renew.
         self._expires = self._seen_at + spec.get("leaseDurationSeconds", self._duration)
         if holder and holder != self._identity and time.monotonic() < self._expires:
+            return False
+        if holder != self._identity and not self.ready():
             return False
         try:
             await self._put(live, self._identity)

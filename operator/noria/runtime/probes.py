@@ -1,4 +1,4 @@
-"""/healthz and /metrics over HTTP; /alerts, where Alertmanager may say that it is time to look."""
+"""/healthz, /readyz and /metrics over HTTP; /alerts, where Alertmanager may say that it is time to look."""
 
 import hmac
 from collections.abc import Callable
@@ -21,17 +21,29 @@ class Push(NamedTuple):
     token: Path
     """File with the bearer token; read at each request, since a Secret may be renewed."""
     wake: Callable[[], None]
+    leads: Callable[[], bool]
+    """Whether this process is the one that looks."""
 
 
 async def serve(
-    port: int, age: Callable[[], float], refresh: Callable[[], None], push: Push | None = None
+    port: int,
+    age: Callable[[], float],
+    ready: Callable[[], bool],
+    refresh: Callable[[], None],
+    push: Push | None = None,
 ) -> web.AppRunner:
-    """Serve on `port`: `age` gives the seconds since the last good resync, `refresh` sets gauges before they are read."""
+    """Serve on `port`: `age` gives the seconds since the last good resync, `ready` whether there was one of each kind, and
+    `refresh` sets gauges before they are read."""
 
     async def healthz(_: web.Request) -> web.Response:
         seconds = age()
         status = 200 if seconds < STALE_SECONDS else 503
         return web.Response(status=status, text=f"all kinds were listed within the last {seconds:.0f} s\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        if ready():
+            return web.Response(text="all kinds were listed\n")
+        return web.Response(status=503, text="some kinds were not listed yet; the log says why\n")
 
     async def exposition(_: web.Request) -> web.Response:
         RESYNC_AGE.set(age())
@@ -42,13 +54,17 @@ async def serve(
         if push is None:
             raise web.HTTPNotFound
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), push.token.read_bytes().strip()):
+        token = push.token.read_bytes().strip()
+        if not token or not hmac.compare_digest(given.encode(), token):
             raise web.HTTPUnauthorized(text="the bearer token is not the one in the chart's alerts.tokenSecret\n")
+        if not push.leads():
+            raise web.HTTPServiceUnavailable(text="this replica stands by; ask again, and another may hear it\n")
         push.wake()
         return web.Response(status=202)
 
     application = web.Application(client_max_size=1 << 20)
-    application.add_routes([web.get("/healthz", healthz), web.get("/metrics", exposition), web.post("/alerts", alerts)])
+    gets = {"/healthz": healthz, "/readyz": readyz, "/metrics": exposition}
+    application.add_routes([*(web.get(path, handler) for path, handler in gets.items()), web.post("/alerts", alerts)])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, port=port).start()

@@ -5,9 +5,10 @@ import gc
 import logging
 import os
 import socket
+import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ WORKERS = 32
 """Looks at once: four namespaces may have all that is theirs, so that two whose requests hang do not hold up the others."""
 UNSEEN_SECONDS = 10
 """So long a look waits for the lists of its namespace."""
+RESULTS: Mapping[type[ApiError], str] = {Fenced: "fenced", Conflict: "conflict", Refused: "refused"}
+"""How a look ended, for the metric."""
+DEEPEST = 25_000
+"""Calls within calls, of which Python allows 1,000: kopf's parser and ours need one for each level of an object, and the API
+server takes 10,000 levels (8 MiB of stack are enough for 20,000)."""
 GARBAGE = 5_000
 """Containers that Python makes before it looks for garbage. An answer of Prometheus makes thousands, and with Python's own
 number (700) each one sets off searches through all that the store holds; with more, what a burst throws away stays for long."""
@@ -79,6 +85,7 @@ class Operator:
             for namespace in places
         ]
         self._of = {place: [each for each in self.informers if each.namespace == place] for place in places}
+        lease.ready = self.ready
 
     async def run(self) -> None:
         """Until a signal ends it, or a failure that only a new process can mend is raised."""
@@ -101,6 +108,10 @@ class Operator:
         """Seconds since the least recently listed kind was listed."""
         return time.monotonic() - min(each.listed_at for each in self.informers)
 
+    def ready(self) -> bool:
+        """Whether every kind was listed once, where it may be."""
+        return all(each.answered.is_set() for each in self.informers)
+
     def refresh(self) -> None:
         """Set the gauges that are read from what is held."""
         metrics.QUEUE_DEPTH.set(len(self.queue))
@@ -121,20 +132,25 @@ class Operator:
 
     async def _lead(self) -> None:
         """Wait for a whole picture and for the Lease, then work until it is lost."""
-        renewing = asyncio.create_task(self.lease.run())
-        tasks = [renewing]
+        tasks = [asyncio.create_task(self.lease.run()), asyncio.create_task(self._work())]
         try:
-            for each in self.informers:
-                await each.answered.wait()
-            await self.lease.acquired.wait()
-            tasks.append(asyncio.create_task(self.queue.work(self._handle, WORKERS)))
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if not any(task.cancelled() for task in ended):  # kopf cancels all tasks when a signal ends it
+                for task in ended:
+                    task.result()
                 raise BeginAnew(
                     "the lease could not be renewed in time, and another may lead; beginning anew as a stand-by"
                 )
         finally:
             await _end(tasks)
+
+    async def _work(self) -> None:
+        """Once the Lease is held, for ever. Who stands by keeps no keys: it would keep all that ever were."""
+        await self.lease.acquired.wait()
+        for kind in self.reconciler.controllers:
+            for key in self.store.refs(kind):
+                self.queue.add(key)
+        await self.queue.work(self._handle, WORKERS)
 
     async def _handle(self, key: Ref) -> None:
         """One look at one object, whose trouble never stops the others. While the Lease is late nothing is planned in vain."""
@@ -146,18 +162,14 @@ class Operator:
         began = time.monotonic()
         try:
             after = await self.reconciler.reconcile(key)
-        except Fenced:
-            result = "fenced"
-            self.queue.retry(key)
-        except Conflict:
-            result = "conflict"
-            self.queue.retry(key)
-        except Refused as refusal:
-            result = "refused"
-            log.info("waits %.0f s and tries again: %s", self.queue.retry(key), refusal)
         except ApiError as error:
-            result = "error"
-            log.warning("waits %.0f s and tries again: %s", self.queue.retry(key), error)
+            result = next((told for kind, told in RESULTS.items() if isinstance(error, kind)), "error")
+            seconds = self.queue.retry(key)
+            if result in ("refused", "error"):
+                level = logging.INFO if result == "refused" else logging.WARNING
+                log.log(level, "waits %.0f s and tries again: %s", seconds, error)
+            if error.wait is not None:
+                self.queue.add(key, error.wait)
         except Exception:
             result = "error"
             log.exception("an unexpected error; it is tried again in %.0f s", self.queue.retry(key))
@@ -170,6 +182,8 @@ class Operator:
         metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - began)
 
     def _changed(self, ref: Ref, old: Manifest | None, new: Manifest | None) -> None:
+        if not self.lease.acquired.is_set():
+            return
         for key in self.reconciler.concerned(ref, old, new):
             begins = key == ref and old is None
             (self.queue.add if begins else self.queue.add_ahead)(key)
@@ -208,11 +222,12 @@ async def run(settings: Settings, port: int, alerts_token: Path | None = None) -
     gc.collect()
     gc.freeze()  # what was imported stays, and is not looked through again
     gc.set_threshold(GARBAGE)
+    sys.setrecursionlimit(DEEPEST)
     cluster = await Cluster.connect()
     namespace, pod = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", socket.gethostname())
     operator = Operator(cluster, settings, Lease(cluster, namespace, "noria", f"{pod}_{uuid.uuid4().hex[:8]}"))
-    push = probes.Push(alerts_token, operator.poller.wake) if alerts_token else None
-    probe = await probes.serve(port, operator.age, operator.refresh, push)
+    push = probes.Push(alerts_token, operator.poller.wake, operator.lease.held) if alerts_token else None
+    probe = await probes.serve(port, operator.age, operator.ready, operator.refresh, push)
     try:
         await operator.run()
     except BeginAnew as reason:

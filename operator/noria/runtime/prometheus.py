@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from pydantic_core import from_json
@@ -66,6 +67,8 @@ class Poller:
         """`changed` hears of keys that are to be looked at, as soon as `looks` says of a new answer; `settled` returns when
         what was to be done for them is done. None of them raises anything."""
         self._url, self._asking, self._answers, self._looks = url.rstrip("/"), asking, answers, looks
+        self._name = urlunsplit(urlsplit(self._url)._replace(netloc=urlsplit(self._url).netloc.rpartition("@")[2]))
+        """The url as it is told, in statuses too: without a password."""
         self._changed, self._settled, self._seconds = changed, settled, seconds
         self._turns = {limits: _turns(limits.at_once) for limits in (SHARED, OWN)}
         self._under_way: set[Query] = set()
@@ -167,7 +170,7 @@ class Poller:
         """Whatever is there is no Prometheus that answers."""
         PROMETHEUS_QUERIES.labels("failed").inc()
         self._note(False, f"does not answer: {error!r}")
-        return Reply(error=f"Prometheus at {self._url} does not answer", at=at)
+        return Reply(error=f"Prometheus at {self._name} does not answer", at=at)
 
     def _read(self, query: Query, body: bytes, at: datetime) -> Reply:
         """What the body says."""
@@ -204,7 +207,7 @@ class Poller:
     def _note(self, up: bool, message: str) -> None:
         PROMETHEUS_UP.set(up)
         if up != self._up:
-            log.log(logging.INFO if up else logging.WARNING, "Prometheus at %s %s", self._url, message)
+            log.log(logging.INFO if up else logging.WARNING, "Prometheus at %s %s", self._name, message)
         self._up = up
 
 

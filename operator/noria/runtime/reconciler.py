@@ -95,6 +95,7 @@ class Reconciler:
             except (Refused, Failed) as error:
                 problem = problem or error
         if problem:
+            problem.wait = plan.requeue_after
             plan = report.refused(resource, plan, problem, self.now())
         for event in plan.events:
             await self._tell(live, event)

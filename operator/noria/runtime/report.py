@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from noria.api.meta import API_VERSION, Condition, Resource, Status
 from noria.plan import causes
-from noria.plan.conditions import find, finished
+from noria.plan.conditions import find, finished, reason_of
 from noria.plan.contract import Event, Manifest, Plan
 from noria.plan.manifests import rfc3339
 
@@ -50,7 +50,7 @@ def invalid(resource: type[Resource], live: Manifest, error: ValidationError, no
 
 def refused(resource: Resource, plan: Plan, problem: Problem, now: datetime) -> Plan:
     """`plan` where a condition tells why it could not be carried out; an Event tells it once."""
-    reason, said = causes.over_quota(problem.message) or (problem.reason, problem.message)
+    reason, said = causes.over_quota(problem.message) or (reason_of(problem.reason, "Refused"), problem.message)
     message = f"{problem.object}: {said}"
     type = _concerned(resource, plan.status)
     before = find(resource.status.conditions, type)

@@ -116,8 +116,8 @@ class Store:
     def owner(self, manifest: Manifest) -> Ref | None:
         """Whose child it is; an event about a Job belongs to the Job's owner."""
         if manifest["kind"] == "Event":
-            involved = manifest["involvedObject"]
-            job = self.get(Ref("Job", involved.get("namespace"), involved["name"]))
+            involved = manifest["involvedObject"]  # in which nothing need be said
+            job = self.get(Ref("Job", involved.get("namespace"), involved.get("name", "")))
             return owner_of(job) if job else None
         return owner_of(manifest)
 

@@ -179,6 +179,7 @@ def test_missing_output_folder(workplace: Workplace) -> None:
         ("noria.json", "[" * 200_000, "not valid JSON"),
         ("metrics.json", '{"accuracy": NaN}', "'accuracy' must be a finite number"),
         ("metrics.json", '{"accuracy": "high"}', "must be a finite number"),
+        ("metrics.json", '{"accuracy": ' + "9" * 400 + "}", "must be a finite number"),
         ("baseline.json", "x", "baseline.json: not valid JSON"),
     ],
 )

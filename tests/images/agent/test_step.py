@@ -42,7 +42,8 @@ def test_values_are_read_by_their_type(tmp_path: Path, type: str, text: str, val
 
 @pytest.mark.parametrize(
     ("type", "text"),
-    [("integer", "7.5"), ("integer", "true"), ("number", "NaN"), ("boolean", "yes"), ("json", "{"), ("json", "null"), ("string", "x" * 1026)],
+    [("integer", "7.5"), ("integer", "true"), ("number", "NaN"), ("boolean", "yes"), ("json", "{"), ("json", "null"),
+     ("integer", "9" * 400), ("number", "9" * 400), ("number", "1e999"), ("json", "[1e999]"), ("json", '{"a": [' + "9" * 30 + "]}"), ("string", "x" * 1026)],
 )  # fmt: skip
 def test_a_value_of_another_type_is_refused_with_the_ports_name(tmp_path: Path, type: str, text: str) -> None:
     (tmp_path / "x").write_text(text)

@@ -1,5 +1,7 @@
 """Requests that do not fit: always 400, always the field, what was expected and what came."""
 
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -78,3 +80,39 @@ def test_malformed_bodies_never_fail_the_server(serve: Any, path: str, body: byt
 
 def test_unknown_model(serve: Any) -> None:
     assert serve("iris").post("/v1/models/other:predict", {"instances": [ROW]})[0] == 404
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(serve: Any) -> None:
+    server = serve("iris")
+    body = b'{"instances": [' + b"[0.5,0.5,0.5,0.5]," * 1_000_000 + b"[1,1,1,1]]}"
+    for path in ("/v1/models/iris:predict", "/v2/models/iris/infer", "/v1/models/iris:feedback"):
+        before = server.metric("noria_requests_total", code="4xx")
+        status, answer = server.post(path, body)
+        assert status == 413 and "the request has more than 16777216 bytes: send fewer samples" in answer["error"]
+        counted = not path.endswith(":feedback")
+        assert server.metric("noria_requests_total", code="4xx") == before + counted
+    assert server.predict([ROW])[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/models/iris:predict", "/v2/models/iris/infer"])
+def test_a_client_that_leaves_before_it_has_sent_all_is_no_error_of_the_servers(serve: Any, path: str) -> None:
+    server = serve("iris")
+    codes = ("4xx", "5xx")
+    before = [server.metric("noria_requests_total", code=code) for code in codes]
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as sending:
+        told = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
+        sending.sendall(told.encode() + b'{"instances": [')
+    deadline = time.monotonic() + 30
+    while [server.metric("noria_requests_total", code=code) for code in codes] == before:
+        assert time.monotonic() < deadline
+    assert [server.metric("noria_requests_total", code=code) for code in codes] == [before[0] + 1, before[1]]
+
+
+def test_lists_within_lists_are_the_clients_fault(serve: Any) -> None:
+    server, deep = serve("docs"), "x"
+    for _ in range(40):
+        deep = [deep]  # type: ignore[assignment]
+    assert server.predict([deep])[0] == 400
+    given = {"name": "features", "datatype": "FP32", "shape": [2**32, 2**32], "data": []}
+    assert serve("iris").infer(given)[0] == 400

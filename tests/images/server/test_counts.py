@@ -63,7 +63,7 @@ def test_bins_equal_numpys(seed: int) -> None:
     features = int(generator.integers(1, 9))
     edges = [np.unique(generator.normal(size=generator.integers(1, 12)).round(1)) for _ in range(features)]
     columns = [Binned(str(number), tuple(one), (1.0,) * (len(one) + 1)) for number, one in enumerate(edges)]
-    bins, seen = Bins(columns), []
+    bins, seen = Bins(columns, "FP64"), []
     for _ in range(3):
         x = generator.normal(size=(generator.integers(1, CHUNK * 2), features)).round(1)
         x[generator.random(x.shape) < 0.1] = generator.choice([np.nan, np.inf, -np.inf])
@@ -75,6 +75,17 @@ def test_bins_equal_numpys(seed: int) -> None:
         expected = np.bincount(np.searchsorted(one, values, side="left"), minlength=len(one) + 1)
         assert bins.counts[: len(one) + 1, number].tolist() == expected.tolist()
         assert not bins.counts[len(one) + 1 :, number].any()
+
+
+def test_a_baseline_of_doubles_holds_for_what_comes_as_floats() -> None:
+    """0.1 as FP32 is a little more than 0.1, and was in the next bin, out of range, and of no category."""
+    columns = Column("a", -0.7, 0.1), Column("b", categories=(0.1, 0.7))
+    counts = counting(table("FP32", *columns), Baseline((Binned("a", (0.1,), (1.0, 0.0)),)))
+    x = np.array([[0.1, 0.1], [-0.7, 0.7]], dtype=np.float32)
+    assert not counts.add({"x": x}, {"y": np.zeros(2)})
+    found = series(counts)
+    assert found["noria_feature_total"] == {("a", "0"): 2, ("a", "1"): 0}
+    assert found["noria_quality_total"] == dict.fromkeys(found["noria_quality_total"], 0)
 
 
 def test_answers_are_counted_by_feature_and_by_prediction(serve: Any) -> None:

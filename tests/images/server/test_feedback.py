@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 from server.baseline import Outcome
-from server.feedback import CLOCK_DIFFERENCE, MAX_AGE, MAX_FOREIGN_VERSIONS, MAX_LABELS, Feedback
+from server.feedback import CLOCK_DIFFERENCE, MAX_AGE, MAX_FOREIGN_CLASSES, MAX_FOREIGN_VERSIONS, MAX_LABELS, Feedback
 from server.ids import MAX_SLICES, Ids, InvalidId, Slices, read
 from server.signature import InvalidRequest
 from support import held_out
@@ -180,3 +180,23 @@ def test_an_id_holds_what_it_must_and_no_two_are_the_same() -> None:
     assert Ids("m-1", CLASSES).issue("", {"label": np.zeros((2, 3))}) == [] == Ids("m-1", None).issue("", outputs)
     with pytest.raises(InvalidId):
         read("")
+
+
+def test_while_another_version_knows_more_classes_the_labels_of_both_are_counted() -> None:
+    """In a canary each replica gets labels of both versions: those on which they differ were refused, and all beside them."""
+    feedback = receiver("wider")
+    theirs = [{"id": forged("m-2", prediction="maybe"), "label": truth} for truth in ("maybe", "yes")]
+    assert feedback.accept({"labels": [{"id": forged(prediction="no"), "label": "maybe"}, *theirs]}) == 3
+    assert counted("noria_feedback_total", "wider", slice="", correct="false") == 1
+    assert counted("noria_feedback_class_total", "wider", **{"class": "maybe", "result": "fn"}) == 1
+    where = {"version": "m-2", "class": "maybe"}
+    assert counted("noria_feedback_class_total", "wider", **where, result="tp") == 1
+    assert counted("noria_feedback_class_total", "wider", **where, result="fp") == 1
+    with pytest.raises(InvalidRequest, match="expected one of no, yes, got 'mabye'"):
+        feedback.accept({"labels": [{"id": forged(), "label": "mabye"}]})
+    for number in range(MAX_FOREIGN_CLASSES):
+        one = {"id": forged("m-2", prediction=f"c{number}"), "label": "yes"}
+        if number < MAX_FOREIGN_CLASSES - 1:
+            assert feedback.accept({"labels": [one]}) == 1
+    with pytest.raises(InvalidRequest, match="holds no prediction of this model"):
+        feedback.accept({"labels": [one]})

@@ -5,20 +5,23 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from server.baseline import Baseline
 from server.score import answers as asking
 from server.score.answers import Answers
-from server.score.held_out import digest, read
+from server.score.held_out import HeldOut, digest, read
 from server.score.measures import BY_CLASS, by_class, interval, score
 from server.score.request import Candidate, Request, ScoreError
 from server.score.result import LIMIT, message, result
+from server.signature import Signature, Tensor
 from sklearn import metrics as sk
-from support import MODELS, digest_of
+from support import MODELS, digest_of, held_out
 
 SITES = MODELS / "mixed/data/mixed"
 
@@ -302,3 +305,93 @@ def test_the_digest_is_the_agents(tmp_path: Path) -> None:
     text = json.dumps({"files": listed}, separators=(",", ":"), sort_keys=True) + "\n"
     shown = subprocess.run(["sha256sum"], input=text.encode(), stdout=subprocess.PIPE, check=True).stdout[:64].decode()
     assert digest(tmp_path) == f"sha256:{shown}"
+
+
+@pytest.mark.parametrize(
+    ("labels", "accuracy"),
+    [
+        (lambda y: y.astype(np.float64), True),
+        (lambda y: y.astype(np.float64).astype(str), True),
+        (lambda y: y == 1, True),
+        (lambda y: y + 100, "no label (100, 101, 102) is a class of the model (0, 1, 2)"),
+        (lambda y: np.array(["setosa"] * len(y)), "no label (setosa) is a class of the model (0, 1, 2)"),
+        (
+            lambda y: np.where(np.arange(len(y)) == 1, np.nan, y),
+            "test.npz: row 2 has no label; fill it or drop the row",
+        ),
+        (lambda y: np.where(np.arange(len(y)) == 1, " ", y.astype(str)), "test.npz: row 2 has no label"),
+    ],
+)
+def test_labels_are_those_of_the_model_however_they_are_written(tmp_path: Path, labels: Any, accuracy: Any) -> None:
+    """Both models were wrong about all of those that match nothing, neither was worse, and the gate passed."""
+    x, y = held_out("iris")
+    np.savez(tmp_path / "test.npz", x=x, y=labels(y))
+    found = scored(tmp_path, tmp_path, model("iris"), model("iris"))
+    if accuracy is True:
+        assert found["scores"]["challenger"]["accuracy"] > 0.2
+    else:
+        assert (found["error"], found["whose"]) == ("InvalidData", "data") and accuracy in found["message"], found
+
+
+def test_numbers_that_the_input_cannot_hold_are_the_datas_fault() -> None:
+    integers = Signature((Tensor("x", "UINT8", (-1, 2)),), (Tensor("y", "INT64", (-1,)),))
+    held = HeldOut("test.npz", np.zeros(2), {}, np.array([[0.0, 255.0]]), (), {})
+    assert held.input(integers)[1].tolist() == [[0, 255]]
+    for value in (0.7, 300.0, -1.0):
+        with pytest.raises(ScoreError, match=r"test\.npz: 'x' holds numbers that no UINT8 is"):
+            HeldOut("test.npz", np.zeros(2), {}, np.array([[0.0, value]]), (), {}).input(integers)
+
+
+def test_a_label_that_is_no_number_is_told() -> None:
+    held = HeldOut("test.csv", np.array(["1.5", "nan"]), {}, None, (), {})
+    with pytest.raises(ScoreError, match=r"test\.csv: label of row 2 is no finite number"):
+        asking._truth(held)
+
+
+def test_a_file_is_known_by_what_it_is_and_not_by_its_name(tmp_path: Path) -> None:
+    """A uri that names a file is mounted without its suffix."""
+    x, y = held_out("iris")
+    np.savez(tmp_path / "test.npz", x=x, y=y)
+    (tmp_path / "test.npz").rename(tmp_path / "test")
+    assert scored(tmp_path, tmp_path / "test", model("iris"))["samples"] == len(y)
+
+
+def test_a_model_that_takes_so_many_samples_and_no_other_number_is_asked_so_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signature = Signature((Tensor("x", "FP32", (4, 1)),), (Tensor("y", "INT64", (4,)),))
+    asked = list[int]()
+
+    class Fixed:
+        def predict(self, inputs: Any) -> dict[str, Any]:
+            asked.append(len(inputs["x"]))
+            return {"y": inputs["x"][:, 0].astype(np.int64)}
+
+    Fixed.signature = signature  # type: ignore[attr-defined]
+    monkeypatch.setattr(asking, "load", lambda *_: Fixed())
+    monkeypatch.setattr(asking, "detect", lambda _: "onnx")
+    monkeypatch.setattr(asking, "read_baseline", lambda _: Baseline())
+    monkeypatch.setattr(asking, "read_card", lambda _: {})
+    y = np.arange(10) % 2
+    held = HeldOut("t", y, {}, y[:, np.newaxis].astype(np.float32), (), {})
+    found = asking._ask(Candidate(Path("/nowhere"), "", ""), held)
+    assert asked == [4, 4, 4] and (found.truth == found.predicted).all() and len(found.truth) == 10
+
+
+def test_many_classes_are_resampled_in_little_memory() -> None:
+    generator = np.random.default_rng(0)
+    truth, one, other = (generator.integers(0, 500, 50_000).astype(str) for _ in range(3))
+    tracemalloc.start()
+    low, high = interval("f1", Answers(truth, one, None, ()), Answers(truth, other, None, ()))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert low < 0 < high and peak < 300e6
+
+
+def test_an_interval_that_no_number_bounds_is_left_out() -> None:
+    """NaN is no JSON."""
+    truth = np.array(["a"] * 5000 + ["b"])
+    probabilities = np.stack([np.linspace(0.9, 0.1, 5001), np.linspace(0.1, 0.9, 5001)], axis=1)
+    both = Answers(truth, truth, probabilities, ("a", "b"))
+    made = result({"champion": both, "challenger": both}, ("roc_auc",), {}, "sha256:x")
+    json.loads(message(made), parse_constant=lambda name: pytest.fail(name))

@@ -42,6 +42,7 @@ def test_parameters(name: str, value: str, part: str) -> None:
         ("", "not a CSV file"),
         ("target\n0\n1\n", "no column beside the target"),
         ("a,a,target\n1,1,0\n", "stands twice"),
+        (",a,target\n0,1,0\n1,2,1\n", "a column has no name; pandas writes its index so, without index=False"),
     ],
 )
 def test_csv(tmp_path: Path, content: str, part: str) -> None:
@@ -60,6 +61,13 @@ def test_csv(tmp_path: Path, content: str, part: str) -> None:
         ({"x": np.zeros((4, 2)), "y": np.array([0.5, 1, 2, 3])}, "whole numbers or texts"),
         ({"x": np.array(["a", "b"]), "y": np.array([0, 1])}, "x must hold numbers"),
         ({"x": np.zeros(4), "y": np.array([0, 1, 0, 1])}, "x must have 2 (tabular)"),
+        ({"x": np.zeros((4, 2)), "y": np.array([0, 1, 0, 2**63], dtype=np.uint64)}, "numbers above 2**63 - 1"),
+        ({"x": np.zeros((4, 2)), "y": np.array([0, 1, 0, 1]), "columns": np.array(["a", "a"])}, "stands twice"),
+        ({"x": np.zeros((4, 8, 9, 3)), "y": np.array([0, 1, 0, 1])}, "put them first: x.transpose(0, 3, 1, 2)"),
+        (
+            {"x": np.array(["2026-01-01"] * 4, dtype="M8[D]")[:, None], "y": np.array([0, 1, 0, 1])},
+            "x must hold numbers",
+        ),
         ({"x": np.full((4, 1, 1), np.nan), "y": np.array([0, 1, 0, 1])}, "index (0, 0), row 1 is not finite"),
     ],
 )
@@ -90,3 +98,23 @@ def test_exit_code_2_and_a_sentence(training: Any) -> None:
 def test_sklearn_refuses_images(training: Any) -> None:
     result = training("sklearn", "digits-images").run()
     assert result.returncode == 2 and "takes tabular data, not images" in result.stdout
+
+
+def test_no_class_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,target\n1,0\n2,0\n3,0\n4,0\n5,1\n")
+    with pytest.raises(TrainingInputError, match=r"0\.9 holds all samples of class 0 out"):
+        training_and_held_out({"train": tmp_path}, "target", 0.9, 0)
+
+
+def test_a_file_is_known_by_what_it_is_and_not_by_its_name(tmp_path: Path) -> None:
+    """A uri that names a file is mounted without its suffix."""
+    np.savez(tmp_path / "train.npz", x=np.eye(10), y=np.arange(10) % 2)
+    (tmp_path / "train.npz").rename(tmp_path / "train")
+    assert len(training_and_held_out({"train": tmp_path / "train"}, "target", 0.2, 0)[0].y) == 8
+
+
+def test_texts_take_as_much_memory_as_they_are_long_and_labels_may_be_long_numbers(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    (tmp_path / "data.csv").write_text("text,target\n" + f"{long},{'9' * 30}\n" + "short,1\n" * 4)
+    data, _ = training_and_held_out({"train": tmp_path}, "target", 0.3, 0, "text")
+    assert data.x.dtype == object and set(data.y.tolist()) == {"9" * 30, "1"} and long in data.x.tolist()

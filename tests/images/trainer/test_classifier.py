@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from trainer.artifact import baseline
+from trainer.network import Pool
 
 
 def exported(training: Any) -> torch.nn.Module:
@@ -149,6 +151,20 @@ def test_two_processes_under_torchrun(training: Any) -> None:
     assert job.steps() == []
 
 
+def test_sigterm_of_one_process_ends_all_at_the_same_step_with_a_checkpoint(training: Any, tmp_path: Path) -> None:
+    """One that left alone took all steps since the last checkpoint with it."""
+    job = training("classifier", "digits", epochs="4")
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED.replace("step == 30", "step == 30 and os.environ['RANK'] == '1'"))
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29514")
+    result = job.run(*torchrun, str(script))
+    assert result.returncode and "ended by SIGTERM after step 31 of 88" in result.stdout, result.stdout
+    assert job.steps()[-1]["step"] == 31 and not any(job.output.iterdir())
+    result = job.run(*torchrun, "-m", "trainer")
+    assert result.returncode == 0, result.stdout
+    assert [step["step"] for step in job.steps()] == list(range(32, 89))
+
+
 def test_as_many_processes_as_the_environment_asks_for(training: Any) -> None:
     job = training("classifier", "digits", epochs="4")
     result = job.run(PET_NPROC_PER_NODE="2", PET_MASTER_PORT="29513")
@@ -172,3 +188,33 @@ def test_baseline_bins_are_closed_above() -> None:
     edges, proportions = made["features"][0]["edges"], made["features"][0]["proportions"]
     assert edges[0] == 0.0 and proportions[0] == 0.5 and max(edges) < 2.0
     assert made["predictions"] == {"name": "label", "categories": ["n", "y"], "proportions": [0.75, 0.25]}
+
+
+def test_a_checkpoint_of_other_data_starts_anew(training: Any, tmp_path: Path) -> None:
+    """Orders, classes and what is held out follow from the data."""
+    job = training("classifier", "iris", epochs="2")
+    assert job.run().returncode == 0
+    with np.load(job.data / "train.npz") as whole:
+        (tmp_path / "grown").mkdir()
+        arrays = {name: np.concatenate([whole[name], whole[name][:30]]) for name in ("x", "y")}
+        np.savez(tmp_path / "grown/train.npz", columns=whole["columns"], **arrays)
+    job.data = tmp_path / "grown"
+    result = job.run()
+    assert result.returncode == 0 and "was made from other data, the training starts anew" in result.stdout
+    assert job.steps()[0]["step"] == 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (30, 50), (3, 7)])
+def test_images_of_any_shape_are_pooled_as_torch_does(height: int, width: int) -> None:
+    x = torch.rand(2, 3, height, width)
+    assert torch.allclose(Pool(height, width, 4)(x), torch.nn.AdaptiveAvgPool2d(4)(x), atol=1e-6)
+
+
+def test_images_whose_sides_are_no_multiple_of_four_become_onnx(training: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "data/train.npz", x=generator.random((40, 30, 50)), y=np.arange(40) % 2)
+    job = training("classifier", tmp_path / "data", epochs="1", export="onnx", batchSize="8")
+    result = job.run()
+    assert result.returncode == 0, result.stdout
+    assert (job.output / "model.onnx").is_file()

@@ -48,5 +48,9 @@ def load(folder: Path, signature: Signature | None, threads: int) -> Onnx:
 
 
 def _tensor(node: Any) -> Tensor:
+    if node.type not in DATATYPES:
+        raise UnsupportedModel(
+            f"model.onnx: {node.name!r} is a {node.type}, and only tensors are served; export it so (of scikit-learn: zipmap=False)"
+        )
     shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-    return Tensor(node.name, DATATYPES[node.type], (-1, *shape[1:]))
+    return Tensor(node.name, DATATYPES[node.type], shape)

@@ -52,5 +52,5 @@ def _inputs(program: torch.export.ExportedProgram) -> tuple[Tensor, ...]:
                     f"model.pt2: input {node.name!r} is no tensor with a batch dimension; give noria.json a signature"
                 )
             shape = tuple(size if isinstance(size, int) else -1 for size in value.shape)
-            tensors.append(Tensor(node.name, DATATYPES[value.dtype], (-1, *shape[1:])))
+            tensors.append(Tensor(node.name, DATATYPES[value.dtype], shape))
     return tuple(tensors)

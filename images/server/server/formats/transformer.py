@@ -13,6 +13,8 @@ from server.signature import Array, Signature, Tensor
 
 TASK = "ForSequenceClassification"
 BATCH = 32
+LONGEST = 4096
+"""Tokens of a text that are read where neither tokenizer nor model has a limit: time and memory grow with their square."""
 
 
 class Transformer:
@@ -23,6 +25,11 @@ class Transformer:
         self.model = AutoModelForSequenceClassification.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, local_files_only=True
         ).eval()
+        room = getattr(self.model.config, "max_position_embeddings", None) or LONGEST
+        padding = getattr(getattr(self.model.base_model, "embeddings", None), "padding_idx", None)
+        if padding is not None:  # RoBERTa and its like count positions from behind that of the padding
+            room -= padding + 1
+        self.longest = min(self.tokenizer.model_max_length, room)
         names = self.model.config.id2label
         self.labels = np.array([names[index] for index in range(len(names))], dtype=np.object_)
         own_inputs = (Tensor("text", "BYTES", (-1,)),)
@@ -41,7 +48,7 @@ class Transformer:
         return {"label": self.labels[probabilities.argmax(axis=1)], "probabilities": probabilities}
 
     def _probabilities(self, texts: list[str]) -> Array:
-        encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        encoded = self.tokenizer(texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt")
         with torch.inference_mode():
             logits = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).logits
         made: Array = torch.softmax(logits.float(), dim=1).numpy()
@@ -56,6 +63,14 @@ def load(folder: Path, signature: Signature | None, threads: int) -> Transformer
     if not architectures[0].endswith(TASK):
         raise UnsupportedModel(
             f"config.json: this server runs *{TASK}, not {architectures[0]}: serve it with a runtime of its own"
+        )
+    if config.get("problem_type") not in (None, "single_label_classification"):
+        raise UnsupportedModel(
+            f"config.json: 'problem_type' is {config['problem_type']!r}, and this server gives one label a text: serve it with a runtime of its own"
+        )
+    if len(config.get("id2label") or (0, 1)) < 2:  # transformers takes two where nothing is told
+        raise UnsupportedModel(
+            "config.json: it has one label, so it gives a number and no class: serve it with a runtime of its own"
         )
     if "auto_map" in config:
         raise UnsafeModel(

@@ -13,6 +13,7 @@ from server.signature import Array, InvalidSignature, read_card, read_signature
 from server.verify import DigestMismatch, verify
 
 BATCH = 1024
+"""Samples that a model is asked at once, unless it takes so many and no other number."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,27 @@ def _ask(candidate: Candidate, held_out: HeldOut) -> Answers:
     if outcome is None:
         raise ScoreError("UnsupportedModel", "has no output with one value a sample: name it in baseline.json")
     predicted, probabilities = _predicted(runtime, outcome, *held_out.input(runtime.signature))
+    predicted = predicted[: len(held_out.y)]
+    probabilities = None if probabilities is None else probabilities[: len(held_out.y)]
     for values in (predicted, probabilities):
         if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ScoreError("UnsupportedModel", "predicts what is no finite number")
     if outcome.is_number:
         return Answers(_truth(held_out), predicted.astype(np.float64), None, ())
-    return Answers(held_out.y.astype(np.str_), predicted.astype(np.str_), probabilities, outcome.categories)
+    predicted = predicted.astype(np.str_)
+    known = outcome.categories or tuple(np.unique(predicted))
+    return Answers(_named(held_out, known), predicted, probabilities, outcome.categories)
 
 
 def _predicted(runtime: Runtime, outcome: Outcome, name: str, values: Array) -> tuple[Array, Array | None]:
     predicted, probabilities = [], []
-    for start in range(0, len(values), BATCH):
+    fixed = runtime.signature.inputs[0].shape[0]
+    batch = BATCH if fixed == -1 else fixed
+    if fixed != -1:  # the last sample fills the last batch
+        values = np.concatenate([values, np.repeat(values[-1:], -len(values) % fixed, axis=0)])
+    for start in range(0, len(values), batch):
         try:
-            outputs = runtime.predict({name: values[start : start + BATCH]})
+            outputs = runtime.predict({name: values[start : start + batch]})
         except Exception as error:
             raise ScoreError(
                 "UnsupportedModel", f"fails on the held-out samples: {type(error).__name__}: {str(error)[:300]}"
@@ -88,10 +97,25 @@ def _predicted(runtime: Runtime, outcome: Outcome, name: str, values: Array) -> 
     return np.concatenate(predicted), np.concatenate(given) if len(given) == len(probabilities) else None
 
 
+def _named(held_out: HeldOut, classes: tuple[str, ...]) -> Array:
+    """The labels in the words of the model's classes: 1.0, 1 and true are told in several ways. Raises ScoreError where none is
+    of any class: both models would be wrong about all, and neither worse than the other."""
+    for texts in held_out.texts():
+        if np.isin(texts, classes).any():
+            return texts
+    told, known = (", ".join(sorted(set(each))[:5]) for each in (held_out.y.astype(np.str_).tolist(), classes))
+    raise ScoreError("InvalidData", f"{held_out.file}: no label ({told}) is a class of the model ({known})")
+
+
 def _truth(held_out: HeldOut) -> Array:
     try:
-        return held_out.y.astype(np.float64)
+        truth = held_out.y.astype(np.float64)
     except ValueError as error:
         raise ScoreError(
             "InvalidData", f"{held_out.file}: labels must be numbers, as the model's are: {error}"
         ) from error
+    if not (finite := np.isfinite(truth)).all():
+        raise ScoreError(
+            "InvalidData", f"{held_out.file}: label of row {int(np.argmin(finite)) + 1} is no finite number"
+        )
+    return truth

@@ -4,7 +4,8 @@ import csv
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,16 @@ class HeldOut:
     table: Mapping[str, Array]
     """Texts by column, of CSV."""
 
+    def texts(self) -> Iterator[Array]:
+        """The labels as texts, in each way in which classes may be written: as they stand, as whole numbers, as truth values."""
+        whole = _whole(self.y)
+        yield from (whole.astype(np.str_), self.y.astype(np.str_))
+        if self.y.dtype.kind == "b":
+            yield self.y.astype(np.int64).astype(np.str_)
+        if whole.dtype.kind == "U":
+            with suppress(ValueError):  # of words
+                yield _whole(whole.astype(np.float64)).astype(np.str_)
+
     def input(self, signature: Signature) -> tuple[str, Array]:
         """Name and values of the model's input. Raises ScoreError if the samples do not fit it."""
         if len(signature.inputs) != 1:
@@ -43,8 +54,11 @@ class HeldOut:
         values = self._csv(tensor) if self.x is None else self._npz(self.x, tensor)
         if (values.dtype.kind in "OU") != (tensor.datatype == "BYTES"):
             raise ScoreError("InvalidData", f"{self.file}: expected {tensor.describe()}, got {values.dtype}")
+        cast = values.astype(DATATYPES[tensor.datatype])
+        if cast.dtype.kind in "iub" and not np.array_equal(cast, values):
+            raise ScoreError("InvalidData", f"{self.file}: {tensor.name!r} holds numbers that no {tensor.datatype} is")
         try:
-            return tensor.name, tensor.check(values.astype(DATATYPES[tensor.datatype]), f"{self.file} {tensor.name!r}")
+            return tensor.name, tensor.check(cast, f"{self.file} {tensor.name!r}")
         except InvalidRequest as error:
             raise ScoreError("InvalidData", str(error)) from error
 
@@ -71,9 +85,14 @@ class HeldOut:
 def read(request: Request) -> HeldOut:
     """The held-out set, at most `max_samples` of it, a draw with a fixed seed. Raises ScoreError (InvalidData)."""
     path = _find(request.test)
-    found = _read_npz(path, request) if path.suffix == ".npz" else _read_csv(path, request)
+    found = _read_npz(path, request) if zipfile.is_zipfile(path) else _read_csv(path, request)
     if len(found.y) < 2:
         raise ScoreError("InvalidData", f"{path.name}: {len(found.y)} samples are too few to score on")
+    blank = np.isnan(found.y) if found.y.dtype.kind == "f" else np.char.strip(found.y.astype(np.str_)) == ""
+    if blank.any():
+        raise ScoreError(
+            "InvalidData", f"{path.name}: row {int(np.argmax(blank)) + 1} has no label; fill it or drop the row"
+        )
     if len(found.y) <= request.max_samples:
         return found
     kept = np.sort(np.random.default_rng(SEED).permutation(len(found.y))[: request.max_samples])
@@ -127,12 +146,13 @@ def _read_npz(path: Path, request: Request) -> HeldOut:
             "InvalidData", f"{path.name}: {len(columns)} names in 'columns' do not fit x of shape {x.shape}"
         )
     slices = {name: arrays[name].astype(np.str_) for name in request.slices}
-    return HeldOut(path.name, _whole(arrays["y"]), slices, x, columns, {})
+    return HeldOut(path.name, arrays["y"], slices, x, columns, {})
 
 
 def _read_csv(path: Path, request: Request) -> HeldOut:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
+            csv.field_size_limit(path.stat().st_size + 1)  # of a text 128 KiB by default
             header, *rows = [row for row in csv.reader(file) if row]
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise ScoreError("InvalidData", f"{path.name}: not a CSV file with a header in UTF-8 ({error})") from error
@@ -144,17 +164,17 @@ def _read_csv(path: Path, request: Request) -> HeldOut:
             raise ScoreError(
                 "InvalidData", f"{path.name}: line {number} has {len(row)} values, the header has {len(header)}"
             )
-    table = {name: np.array([row[number] for row in rows], dtype=np.str_) for number, name in enumerate(header)}
+    table = {name: np.array([row[number] for row in rows], dtype=np.object_) for number, name in enumerate(header)}
     columns = tuple(name for name in header if name not in (request.target, *request.slices))
-    slices = {name: table[name] for name in request.slices}
-    return HeldOut(path.name, _whole(table[request.target]), slices, None, columns, table)
+    slices = {name: table[name].astype(np.str_) for name in request.slices}
+    return HeldOut(path.name, table[request.target].astype(np.str_), slices, None, columns, table)
 
 
 def _whole(y: Array) -> Array:
-    """Labels that all are whole numbers as such, so that their texts are those of the model's classes."""
+    """Labels that all are whole numbers as such; others as they are."""
     try:
-        return y.astype(np.int64) if y.dtype.kind != "f" or (y == np.round(y)).all() else y
-    except ValueError:
+        return y.astype(np.int64) if y.dtype.kind not in "fb" or (y == np.round(y)).all() else y
+    except (ValueError, OverflowError):
         return y
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn import metrics as sk
 
 from server.score.answers import Answers
 from server.signature import Array
 
-RESAMPLES = 1000
+RESAMPLES, BLOCK = 1000, 50
 LEVEL = (2.5, 97.5)
 """Percentiles of a 95 % interval."""
 SEED = 0
@@ -75,14 +76,22 @@ def _by_class(metric: str, champion: Answers, challenger: Answers, generator: np
     told = np.stack([champion.truth, champion.predicted, challenger.predicted])
     classes, codes = np.unique(told, return_inverse=True)
     kinds, counts = np.unique(codes.reshape(told.shape), axis=1, return_counts=True)
-    drawn = generator.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)
-    known = np.arange(len(classes))
-    true = (kinds[0][:, np.newaxis] == known).astype(np.float64)
-    one, other = (
-        by_class(metric, drawn @ (true * named), drawn @ named, drawn @ true)
-        for named in ((kinds[row][:, np.newaxis] == known).astype(np.float64) for row in (1, 2))
-    )
-    return other - one
+    true, first, second = (_members(kind, len(classes)) for kind in kinds)
+    differences = []
+    for _ in range(RESAMPLES // BLOCK):  # what many kinds of many classes take all at once would be gigabytes
+        drawn = generator.multinomial(counts.sum(), counts / counts.sum(), size=BLOCK).astype(np.float64)
+        one, other = (
+            by_class(metric, drawn @ true.multiply(named).tocsr(), drawn @ named, drawn @ true)
+            for named in (first, second)
+        )
+        differences.append(other - one)
+    return np.concatenate(differences)
+
+
+def _members(classes: Array, number: int) -> csr_array:
+    """(kinds, classes): 1 where the kind is of the class."""
+    rows = np.arange(len(classes))
+    return csr_array((np.ones(len(classes)), (rows, classes)), shape=(len(classes), number))
 
 
 def by_class(metric: str, hits: Array, named: Array, true: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,7 +49,10 @@ def _scored(answers: Mapping[str, Answers], metrics: tuple[str, ...], curves: bo
             if all(name in one for one in scores.values()) and (curves or name != "roc_auc"):
                 low, high = interval(name, answers[CHAMPION], answers[CHALLENGER])
                 value = scores[CHALLENGER][name] - scores[CHAMPION][name]
-                made["difference"][name] = {"value": value, "low": low, "high": high}
+                between = (
+                    {"low": low, "high": high} if math.isfinite(low + high) else {}
+                )  # too few of a class were drawn
+                made["difference"][name] = {"value": value} | between
     return made
 
 

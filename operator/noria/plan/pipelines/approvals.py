@@ -27,13 +27,15 @@ def waits(run: PipelineRun, step: str | None) -> bool:
 
 def done(run: PipelineRun) -> tuple[str, ...]:
     """Annotations whose wish the record holds by now, or which cannot be."""
-    return tuple(key for key in (APPROVE, REJECT) if wish(run, key) and not waits(run, wish(run, key)))
+    over = tuple(key for key in (APPROVE, REJECT) if wish(run, key) and not waits(run, wish(run, key)))
+    standing = {key for key in (APPROVE, REJECT) if wish(run, key)} - set(over)
+    return (*over, BY) if over and not standing and wish(run, BY) else over
 
 
 def refused(run: PipelineRun) -> Iterator[Event]:
     """What is said to those who ask for what cannot be."""
     states = {each.name: each.state for each in run.status.steps}
-    for key in done(run):
+    for key in (each for each in done(run) if each != BY):
         step = wish(run, key)
         if states.get(step or "") not in ("Succeeded", "Failed"):
             yield Event(

@@ -280,12 +280,12 @@ def look(turn: Turn, would_take: Iterator[Entry]) -> None:
         if size > ORDER_LIMIT:
             break
         entries.append(each)
-    turn.look += 1
+    number = turn.look + 1  # recorded once its Job is there: one that is refused is tried under the same number
     mount = {"name": "artifacts", "mountPath": PLACE, "readOnly": True}
     claim = {"claimName": ARTIFACT_CLAIM, "readOnly": True}
     order = canonical(Order(steps=entries).model_dump(mode="json"))
-    errand = oneshot.Errand(KIND, "verify", turn.look, order, claim, mount, 3)
-    name = f"{turn.run.metadata.name}-{KIND}-{turn.look}-{turn.run.metadata.uid[:8]}"
+    errand = oneshot.Errand(KIND, "verify", number, order, claim, mount, 3)
+    name = f"{turn.run.metadata.name}-{KIND}-{number}-{turn.run.metadata.uid[:8]}"
     turn.children.append(oneshot.job(turn.run, name, errand, turn.observed.settings))
 
 

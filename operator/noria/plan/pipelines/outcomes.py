@@ -192,6 +192,7 @@ def of_training(step: Step, record: StepStatus, live: Manifest, now: str) -> Ste
         outputs.append(Output(name="model", uri=written.uri, digest=written.digest, format=written.format))
     if status.model_version:
         outputs.append(Output(name="version", value=status.model_version))
-    done = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "outputs": outputs}
+    done: dict[str, Any] = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "outputs": outputs}
+    done |= {"attempt": status.attempts[-1].number} if status.attempts else {}
     seen = {"read": status.output.inputs, "image": status.output.image} if status.output else {"read": None}
     return record.model_copy(update=done | seen)

@@ -1,7 +1,9 @@
 """How a step of a run starts, goes on, or is passed over once those before it have ended."""
 
+from noria.api.modelversion import ModelVersion
 from noria.api.pipelinerun import Output, StepState, StepStatus
 from noria.api.step import Step
+from noria.api.trainingjob import TrainingJob
 from noria.plan import causes
 from noria.plan.manifests import moment
 from noria.plan.modelversion import fault, next_number
@@ -145,6 +147,8 @@ def _unit(turn: Turn, step: Step, name: str, item: int | None, room: bool = True
     settings, state = turn.observed.settings, turn.outcome() if step.on_exit else None
     if step.train:
         child = children.trainingjob(turn.run, step, item, inputs)
+        if wrong := fault(TrainingJob, child):
+            return turn.set(name, "Failed", "InvalidInput", f"its TrainingJob would be refused: {wrong}")
     elif step.evaluate:
         child = evaluating.pod(turn.run, step, attempt, inputs, settings)
     else:
@@ -204,7 +208,7 @@ def _register(turn: Turn, step: Step, inputs: Inputs) -> None:
         resolve(turn.frozen, maker, turn.records), turn.records[maker.name],
         next_number(known, step.register_.model), turn.observed.settings,
     )  # fmt: skip
-    if wrong := fault(record):
+    if wrong := fault(ModelVersion, record):
         return turn.set(
             step.name, "Failed", "InvalidModel", f"its ModelVersion would be refused: {wrong}", end_time=turn.now
         )

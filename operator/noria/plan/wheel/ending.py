@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from noria.api.cycle import Cycle, GateResult, Outcome, Result, StepRecord
 from noria.api.endpoint import Served
+from noria.plan import causes
 from noria.plan.manifests import rfc3339
 from noria.plan.wheel.course import WITH_TRAFFIC, closed
 from noria.plan.wheel.view import SUPERSEDED, WITHDRAWN, Refusal, Turn, View
@@ -11,15 +12,16 @@ from noria.plan.wheel.view import SUPERSEDED, WITHDRAWN, Refusal, Turn, View
 HISTORY = 10
 GATES_REMEMBERED = 3
 """Cycles whose gate results are kept whole; of older ones only those that did not pass."""
-FAULTLESS = (
-    "NotReady",
-    "Unschedulable",
-    "QuotaExceeded",
-    "ImagePullFailed",
-    "PodRefused",
+AT_SCORING = (
     "ChampionUnscorable",
     "DataUnscorable",
+    "ChampionDeleted",
+    "ScoreLost",
+    "PodDeleted",
+    "Disrupted",
+    *(reason for reason, _ in causes.DISRUPTIONS.values()),
 )
+FAULTLESS = ("NotReady", "Unschedulable", "QuotaExceeded", "ImagePullFailed", "PodRefused", *AT_SCORING)
 """Reasons that do not speak against a version; it may try again by itself, but not for ever."""
 TRIES = 3
 
@@ -62,8 +64,9 @@ def over(view: View, turn: Turn, cycle: Cycle) -> Turn:
 def _may_try_again(turn: Turn, cycle: Cycle) -> bool:
     """Whether the cluster failed and not the version, and that not too often."""
     before = [each for each in turn.history if each.challenger == cycle.challenger and each.reason in FAULTLESS]
-    with_traffic = cycle.outcome == "RolledBack" or cycle.reason in ("ChampionUnscorable", "DataUnscorable")
-    return with_traffic and cycle.reason in FAULTLESS and len(before) < TRIES - 1
+    # What does not start is a fault of the version until it has started once.
+    known = cycle.outcome == "RolledBack" or cycle.reason in AT_SCORING
+    return known and cycle.reason in FAULTLESS and len(before) < TRIES - 1
 
 
 def _thinned(cycle: Cycle) -> Cycle:

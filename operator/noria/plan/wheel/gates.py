@@ -45,13 +45,17 @@ ONE_VERSION = "{} is served under another runtime, and metrics by version cannot
 
 def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateResult:
     values = {"champion": _short(champion.value), "challenger": _short(challenger.value)}
-    relative = gate.tolerance is not None
+    relative, below = gate.tolerance is not None, worse_below(gate)
+    if gate.limit is not None and challenger.value is not None and not challenger.reason:
+        past = challenger.value < gate.limit if below else challenger.value > gate.limit
+        if past and not isclose(challenger.value, gate.limit):  # whatever the champion does
+            text = _bounded(challenger.value, gate.limit, below)
+            return GateResult(name=gate.name, result="Fail", message=text, **values)
     unknown = challenger if challenger.reason else champion if relative and champion.reason else None
     if unknown or challenger.value is None:
         whose = "challenger" if unknown is challenger else "champion"
         text = f"{whose}: {unknown.message if unknown else 'no value'}"
         return GateResult(name=gate.name, result="Inconclusive", message=text, **values)
-    below = worse_below(gate)
     bounds = [] if gate.limit is None else [gate.limit]
     if gate.tolerance is not None and champion.value is not None:
         worse = gate.tolerance * abs(champion.value)
@@ -59,8 +63,12 @@ def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateRes
     bound = max(bounds) if below else min(bounds)
     better = challenger.value > bound if below else challenger.value < bound
     fine = better or isclose(challenger.value, bound)  # 0.8 less a quarter of it is a little above 0.6
-    text = f"{challenger.value:.4g}, {'at least' if below else 'at most'} {bound:.4g} is allowed"
+    text = _bounded(challenger.value, bound, below)
     return GateResult(name=gate.name, result="Pass" if fine else "Fail", message=text, **values)
+
+
+def _bounded(value: float, bound: float, below: bool) -> str:
+    return f"{value:.4g}, {'at least' if below else 'at most'} {bound:.4g} is allowed"
 
 
 def _short(value: float | None) -> float | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
 
+from noria.api.cycle import SignalStatus
 from noria.api.monitoring import Signal
 from noria.api.rollout import OnlineGate
 from noria.plan.contract import Answer, Observed, Query, Row
@@ -35,6 +36,11 @@ class Questions(NamedTuple):
     def all(self) -> tuple[Query, ...]:
         """Values and samples together."""
         return tuple(each for each in (self.values, self.samples) if each)
+
+
+def reworded(before: SignalStatus, reason: str | None, message: str | None) -> bool:
+    """Whether a query is at fault in another way than before; the words of other reasons hold numbers that come and go."""
+    return reason in ("InvalidQuery", "QueryFailed") and message != before.message
 
 
 def worse_below(measured: Measured) -> bool:

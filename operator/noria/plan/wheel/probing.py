@@ -187,7 +187,7 @@ def _taken_in(record: ProbeStatus, live: Manifest | None, observed: Observed) ->
 
 
 def _about(event: Manifest, job: Manifest) -> bool:
-    return bool(event["involvedObject"]["name"] == job["metadata"]["name"])
+    return bool(event["involvedObject"].get("name") == job["metadata"]["name"])
 
 
 def _completed(live: Manifest, complete: Manifest) -> str:

@@ -54,7 +54,8 @@ def replay(
     over: datetime | None = None
     for now in times:
         if over is not None and now >= over:
-            retrain, over = retrain.model_copy(update={"last_end_time": rfc3339(now)}), None
+            ended = {"last_end_time": rfc3339(now), "failures": retrain.failures + 1}
+            retrain, over = retrain.model_copy(update=ended), None
         served = served_at(endpoint, now)
         version = next((each for each in versions if served and each.metadata.name == served), None)
         answers = {query: at[now] for query, at in recorded.items() if now in at}

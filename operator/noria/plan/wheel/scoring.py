@@ -6,6 +6,7 @@ from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.api.rollout import Gate
 from noria.plan import causes, scoring
+from noria.plan.attempts import refusals
 from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.manifests import moment
 from noria.plan.pods import by_job
@@ -88,7 +89,15 @@ def _completed(job: Manifest) -> datetime | None:
     return moment(status.get("completionTime") or held["Complete"]["lastTransitionTime"])
 
 
+def outdated(live: Manifest, wished: Manifest) -> bool:
+    """Whether a Job was told something else than the gate asks by now, so that its answer would be to another question."""
+    asked, asks = (each["metadata"].get("annotations", {}).get(scoring.MARK) for each in (live, wished))
+    return asked not in (None, asks)
+
+
 def waits(observed: Observed, endpoint: Endpoint, cycle: int) -> str:
     """What the scoring waits for, in words."""
-    cause = causes.waiting(by_job(observed.children).get(job_name(endpoint, cycle), []))
+    name = job_name(endpoint, cycle)
+    pods = by_job(observed.children).get(name, [])
+    cause = causes.waiting(pods, () if pods else refusals(observed, name))
     return f": {cause.message}" if cause else ""

@@ -10,7 +10,7 @@ from noria.api.monitoring import Signal
 from noria.plan.contract import Observed
 from noria.plan.manifests import moment, rfc3339
 from noria.plan.wheel import probing
-from noria.plan.wheel.measures import Reading, reading, worse_below
+from noria.plan.wheel.measures import Reading, reading, reworded, worse_below
 
 CROSSINGS = 4
 """So many crossings of the threshold within the window are flapping: nothing is concluded until they are fewer."""
@@ -113,7 +113,8 @@ def _damped(judged: SignalStatus, old: SignalStatus | None) -> SignalStatus:
     """The recorded numbers, while nothing but small movements happened."""
     if old is None or (judged.state, judged.reason, judged.crossings) != (old.state, old.reason, old.crossings):
         return judged
-    return judged if judged.threshold != old.threshold or moved(old, judged.value) else old
+    reread = reworded(old, judged.reason, judged.message)
+    return judged if reread or judged.threshold != old.threshold or moved(old, judged.value) else old
 
 
 def moved(old: SignalStatus, value: float | None) -> bool:

@@ -43,6 +43,10 @@ def scored(view: View, turn: Turn, cycle: Cycle) -> Turn:
         return stop(view, turn, cycle, "Failed", why)
     if reason := scoring.unscorable(champion) or scoring.unscorable(challenger):
         return stop(view, turn, cycle, "Rejected", Refusal("Unscorable", reason))
+    wished = scoring.jobs(view.endpoint, gate, champion, challenger, cycle.number, view.observed.settings)
+    live = view.child("Job", scoring.job_name(view.endpoint, cycle.number))
+    if live and any(scoring.outdated(live, each) for each in wished):
+        return turn  # it goes, and is made anew
     said = scoring.answer(view.observed, view.endpoint, cycle.number)
     if said is None:
         return turn
@@ -89,6 +93,8 @@ def watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
     # Time passes as far as Prometheus has told: an answer from before the end of the hold is about the stage before.
     told = gates.asked(rollout.gates, namespace, view.observed)
     elapsed, hold = (told - moment(cycle.settled_time)).total_seconds(), traffic.hold(view.endpoint, cycle)
+    if not traffic.settled(view, turn):  # another weight: its hold begins when the gateway has taken it
+        return turn._replace(cycle=cycle.model_copy(update={"settled_time": None}))
     if elapsed < hold:
         return turn
     if verdict.result == "Pass":

@@ -10,7 +10,7 @@ from noria.api.cycle import SignalStatus
 from noria.api.endpoint import Endpoint
 from noria.api.monitoring import Signal
 from noria.plan.contract import Answer, Look, Query, Steady
-from noria.plan.wheel.measures import Questions, queries, questions, told, worse_below
+from noria.plan.wheel.measures import Questions, queries, questions, reworded, told, worse_below
 from noria.plan.wheel.signals import MOVEMENT, moved, past, rounded
 
 MOST = sys.float_info.max
@@ -37,6 +37,8 @@ class Recorded(NamedTuple):
             return Look.NOW
         state = "Unknown" if unknown else "Firing" if beyond else "OK"
         if state != before.state or read.reason != before.reason or moved(before, rounded(read.value, 3)):
+            return Look.NEWS
+        if reworded(before, read.reason, read.message):
             return Look.NEWS
         return Look.NONE
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from noria.api.cycle import Cycle
+from noria.api.endpoint import Served
 from noria.api.meta import Condition
 from noria.plan.conditions import condition
 from noria.plan.contract import Event
@@ -25,7 +26,7 @@ def _served(view: View, turn: Turn) -> Iterator[Condition]:
     if current and ready(observed, current.inference_service):
         yield condition(observed, "Ready", True, "Serving", f"{current.version} serves")
     elif current:
-        why = trouble(observed, current.inference_service) or Refusal("Restarting", "it is being started again")
+        why = trouble(observed, current.inference_service) or _absent(view, current)
         yield condition(observed, "Ready", False, why.reason, f"{current.version}: {why.message}")
     else:
         why = behind or Refusal("Starting", "nothing is served yet")
@@ -37,6 +38,13 @@ def _served(view: View, turn: Turn) -> Iterator[Condition]:
         yield condition(observed, "UpToDate", True, "VersionServed", f"the wanted version serves{newer}")
     if current:
         yield _verified(view, current.version, current.inference_service)
+
+
+def _absent(view: View, current: Served) -> Refusal:
+    known = {view.service_name(each) for each in view.versions}
+    if view.service(current) or current.inference_service in known:
+        return Refusal("Restarting", "it is being started again")
+    return Refusal("VersionDeleted", "its ModelVersion and its InferenceService were deleted; name another version")
 
 
 def _behind(view: View, turn: Turn) -> Refusal | None:
@@ -70,6 +78,8 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
         return Refusal(cycle.stage, f"{name} is at {traffic.stage_name(view.endpoint, cycle.stage, cycle.step)}")
     if not view.observed.settings.gateway_name:
         return Refusal("Moving", f"{name} takes over")
+    if following and not ready(view.observed, following.inference_service):
+        return Refusal("NotReady", f"{name} is not ready any more")
     gateway = f"Gateway {view.observed.settings.gateway_namespace}/{view.observed.settings.gateway_name}"
     said = serving.rejection(view.route)
     reason, words = ("RouteRejected", said) if said else ("Routing", "has not accepted the route yet")

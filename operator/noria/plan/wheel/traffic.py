@@ -101,4 +101,4 @@ def requeue(view: View, turn: Turn) -> list[float]:
     if cycle and cycle.settled_time and cycle.stage in ("Mirroring", "Canary"):
         left = (moment(cycle.settled_time) - now).total_seconds() + hold(view.endpoint, cycle)
         waits.append(left if left > 0 else left + rollout.patience_seconds)
-    return [max(0.0, each) for each in waits]
+    return [each for each in waits if each > 0]  # what is over was judged by this look
