@@ -166,7 +166,9 @@ class ModelVersion(Resource):
     )
     root_rules: ClassVar[tuple[tuple[str, str], ...]] = (
         (
-            "self.metadata.name == self.spec.model + '-' + string(self.spec.version)",
+            "self.metadata.name.startsWith(self.spec.model + '-') && "
+            "int(self.metadata.name.substring(self.spec.model.size() + 1)) == self.spec.version && "
+            "!self.metadata.name.substring(self.spec.model.size() + 1).startsWith('0')",
             "metadata.name must be <spec.model>-<spec.version>",
         ),
     )
