@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from noria.api import ModelVersion
 from noria.api.schema import render
 from noria.plan.modelversion import fault
 
@@ -381,7 +382,7 @@ def test_a_training_knows_beforehand_which_record_is_refused(kubectl: Any, case:
     record = modelversion(**changes)
     ran = kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(record))
     assert (ran.returncode == 0) is accepted, ran.stderr
-    assert (fault(record) is None) is accepted, fault(record)
+    assert (fault(ModelVersion, record) is None) is accepted, fault(ModelVersion, record)
 
 
 def test_every_field_explains_itself(kubectl: Any) -> None:

@@ -19,8 +19,8 @@ class Schedule(Model):
     """What happens while a run that the schedule started has not ended. Allow: another starts beside it. Forbid: the start waits
     for its end, and of several that wait the newest is made up for. Replace: it is cancelled, and the start waits for its end.
     Default Allow."""
-    starting_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
-    """Seconds, a year at most, after its time for which a start may still be made up for; later it is missed. Absent: any time."""
+    starting_deadline_seconds: Annotated[int, Field(ge=1, le=315_360_000)] | None = None
+    """Seconds, ten years at most, after its time for which a start may still be made up for; later it is missed. Absent: any time."""
     suspend: bool = False
     """True: nothing starts; the newest start that was due meanwhile is made up for afterwards, within the deadline. Default false."""
     parameters: Annotated[list[Given], Field(max_length=128, json_schema_extra=map_list("name"))] = []

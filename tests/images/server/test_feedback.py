@@ -185,7 +185,8 @@ def test_an_id_holds_what_it_must_and_no_two_are_the_same() -> None:
 def test_while_another_version_knows_more_classes_the_labels_of_both_are_counted() -> None:
     """In a canary each replica gets labels of both versions: those on which they differ were refused, and all beside them."""
     feedback = receiver("wider")
-    theirs = [{"id": forged("m-2", prediction="maybe"), "label": truth} for truth in ("maybe", "yes")]
+    truths = enumerate(("maybe", "yes"))
+    theirs = [{"id": forged("m-2", NOW - age, prediction="maybe"), "label": truth} for age, truth in truths]
     assert feedback.accept({"labels": [{"id": forged(prediction="no"), "label": "maybe"}, *theirs]}) == 3
     assert counted("noria_feedback_total", "wider", slice="", correct="false") == 1
     assert counted("noria_feedback_class_total", "wider", **{"class": "maybe", "result": "fn"}) == 1

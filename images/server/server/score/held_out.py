@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,8 @@ class HeldOut:
         if cast.dtype.kind in "iub" and not np.array_equal(cast, values):
             raise ScoreError("InvalidData", f"{self.file}: {tensor.name!r} holds numbers that no {tensor.datatype} is")
         try:
-            return tensor.name, tensor.check(cast, f"{self.file} {tensor.name!r}")
+            of_any_number = replace(tensor, shape=(-1, *tensor.shape[1:]))
+            return tensor.name, of_any_number.check(cast, f"{self.file} {tensor.name!r}")
         except InvalidRequest as error:
             raise ScoreError("InvalidData", str(error)) from error
 
