@@ -5,6 +5,8 @@ import contextlib
 import itertools
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from noria.plan.contract import Look, Needs, Query, Ref, Settings, Steady
-from noria.runtime import watches
+from noria.runtime import process, watches
 from noria.runtime.errors import Conflict, Failed, Fenced, Forbidden, Unreachable
 from noria.runtime.process import Operator, _end
 
@@ -238,3 +240,27 @@ def test_kopf_never_gives_up_an_api_server_that_is_away() -> None:
     for _ in range(2):  # each request begins with them anew
         assert 600 < sum(itertools.islice(waits, 100)) < 1200
         assert max(itertools.islice(waits, 100)) <= 10
+
+
+async def test_a_signal_ends_it_also_while_nothing_is_watched_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the first process of a container it would ignore SIGTERM, and be killed with the lease in its hands."""
+    begun = asyncio.Event()
+
+    class Closing(Nothing):
+        async def close(self) -> None:
+            pass
+
+    async def connect() -> Any:
+        return Closing()
+
+    async def waits(self: Operator) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(process.Cluster, "connect", connect)
+    monkeypatch.setattr(process.Operator, "run", waits)
+    monkeypatch.setattr(process.sys, "setrecursionlimit", lambda _: None)
+    running = asyncio.create_task(process.run(SETTINGS, 0))
+    await asyncio.wait_for(begun.wait(), 10)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running, 10) == 0

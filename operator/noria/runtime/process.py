@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -223,6 +224,10 @@ async def run(settings: Settings, port: int, alerts_token: Path | None = None) -
     gc.freeze()  # what was imported stays, and is not looked through again
     gc.set_threshold(GARBAGE)
     sys.setrecursionlimit(DEEPEST)
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGTERM, signal.SIGINT):  # until kopf takes them over, which may wait for lists
+        loop.add_signal_handler(number, this.cancel)
     cluster = await Cluster.connect()
     namespace, pod = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", socket.gethostname())
     operator = Operator(cluster, settings, Lease(cluster, namespace, "noria", f"{pod}_{uuid.uuid4().hex[:8]}"))
@@ -233,6 +238,8 @@ async def run(settings: Settings, port: int, alerts_token: Path | None = None) -
     except BeginAnew as reason:
         log.warning("%s", reason)
         return 1
+    except asyncio.CancelledError:
+        log.info("ended by a signal before it watched anything")
     finally:
         await probe.cleanup()
         await cluster.close()
