@@ -17,6 +17,7 @@ from typing import Any
 from noria.api.meta import API_VERSION
 from noria.plan.contract import KINDS, Controller, Manifest, Ref, Settings
 from noria.plan.manifests import MANAGED_BY
+from noria.runtime.answers import Answers
 from noria.runtime.cluster import Cluster
 from noria.runtime.diff import contains
 from noria.runtime.errors import AlreadyExists, Conflict, NotFound
@@ -200,6 +201,8 @@ class Case:
     absent: frozenset[str] = frozenset()
     begin: datetime = BEGIN
     controllers: tuple[Controller[Any], ...] = field(default_factory=tuple)
+    answers: Answers = field(default_factory=Answers)
+    """What Prometheus says, all the time."""
     until: datetime | None = None
     """When the story ends, if by itself it never comes to rest."""
 
@@ -228,7 +231,7 @@ async def _live(case: Case, server: Server, late: bool) -> None:
 
     store = Store(changed)
     store.absent = set(case.absent)
-    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now)
+    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now, case.answers)
     untold: list[Ref] = []
     known: dict[Ref, Manifest] = {}
 
@@ -272,12 +275,23 @@ async def _live(case: Case, server: Server, late: bool) -> None:
         assert len(server.writes) < 300, f"it never comes to rest: {server.writes[-6:]}"
 
 
+def planned(case: Case, server: Server, live: Manifest) -> Manifest:
+    """The status that one look at an object would write."""
+    store = Store()
+    store.absent = set(case.absent)
+    for each in filter(watched, server.objects.values()):
+        store.put(copied(each))
+    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now, case.answers)
+    (controller,) = (each for each in case.controllers if each.resource.kind() == live["kind"])
+    return asyncio.run(reconciler._plan(controller, controller.resource.model_validate(live))).status.manifest()
+
+
 async def _judge(case: Case, server: Server) -> None:
     store = Store()
     store.absent = set(case.absent)
     for manifest in filter(watched, server.objects.values()):
         store.put(copied(manifest))
-    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now)
+    reconciler = Reconciler(case.controllers, server, store, case.settings, lambda: server.now, case.answers)
     for controller in case.controllers:
         for live in [each for ref, each in server.objects.items() if ref.kind == controller.resource.kind()]:
             plan = await reconciler._plan(controller, controller.resource.model_validate(live))

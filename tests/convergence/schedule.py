@@ -16,8 +16,10 @@ from noria.runtime.queue import Queue
 from noria.runtime.reconciler import Reconciler
 from noria.runtime.store import Store
 
-LOOKS, DEATHS, ACTIONS = 4, 3, 120
-"""Looks of one process at the same time; processes that die or are superseded; what is drawn before all goes on undisturbed."""
+LOOKS, DEATHS = 4, 3
+"""Looks of one process at the same time; processes that die or are superseded."""
+AFTERWARDS = 40
+"""What is drawn after the last death, before all goes on undisturbed."""
 TAKEOVER = timedelta(seconds=17)
 
 
@@ -73,13 +75,14 @@ class Process:
 
     def __init__(self, case: Case, server: Server) -> None:
         self.leads = True
-        self.queue: Queue[Ref] = Queue(
-            lambda key: key.namespace or "", now=lambda: server.now.timestamp(), share=lambda waiting: LOOKS
-        )
+        self._now = lambda: server.now.timestamp()
+        self.queue: Queue[Ref] = Queue(lambda key: key.namespace or "", now=self._now, share=lambda waiting: LOOKS)
         self.store = Store(self._changed)
         self.store.absent = set(case.absent)
         reach = Reach(server, self)
-        self.reconciler = Reconciler(case.controllers, reach, self.store, case.settings, lambda: server.now)
+        self.reconciler = Reconciler(
+            case.controllers, reach, self.store, case.settings, lambda: server.now, case.answers
+        )
         self.news: defaultdict[str, deque[News]] = defaultdict(deque)
         self.writes: list[asyncio.Future[None]] = []
         self.looks: set[asyncio.Task[None]] = set()
@@ -104,6 +107,11 @@ class Process:
             self.store.put(copied(news.manifest))
         elif gone := self._known.pop(news.ref, None):
             self.store.remove(gone | {"metadata": gone["metadata"] | {"resourceVersion": str(news.revision)}})
+
+    def may_look(self) -> bool:
+        """Whether a key is ready, or its time has come, and a worker is free."""
+        due = self.queue.next_due()
+        return len(self.looks) < LOOKS and (len(self.queue) > 0 or (due is not None and due <= self._now()))
 
     def look(self) -> bool:
         """Begin a look; whether there was anything to look at."""
@@ -137,10 +145,13 @@ class Process:
 
 
 class Schedule:
-    """Plays a case in an order that `random` draws, and then to its end without further disturbance."""
+    """Plays a case in an order that `random` draws, and then to its end without further disturbance. Processes die after so many
+    writes as it draws, of the number that an undisturbed one makes: at the beginning of the story or near its end."""
 
-    def __init__(self, case: Case, random: Random) -> None:
+    def __init__(self, case: Case, random: Random, writes: int) -> None:
         self.case, self.random = case, random
+        self.deaths = sorted(random.randrange(writes) for _ in range(random.randint(1, DEATHS)))
+        """After how many writes somebody is yet to die."""
         self.server = case.serve()
         self.told: list[str] = []
         """What was drawn, for whoever reads a failure."""
@@ -153,20 +164,28 @@ class Schedule:
     async def _play(self) -> None:
         self.processes = [Process(self.case, self.server)]
         self.server.listener = self._listen
-        deaths = 0
-        for _ in range(ACTIONS):
+        left, calm = AFTERWARDS, 0
+        while left and calm < CALM_LOOKS:
+            revision = self.server._revision
             possible = [*self._possible()]
-            if deaths < DEATHS:
-                possible.append("die")
+            if self.deaths and len(self.server.writes) >= self.deaths[0]:
+                possible += ["die"] * 4  # soon, but what is under way just then is drawn
             action = self.random.choice(possible)
             self.told.append(action)
             if action == "die":
-                deaths += 1
+                self.deaths.pop(0)
                 await self._die(self.random.choice(("before a write", "after a write", "superseded")))
             else:
                 await self._do(action)
-            if not self._busy() and not self._time_passes():
-                break
+            left -= not self.deaths
+            if self._busy():
+                continue
+            if not self._time_passes():
+                if not self.deaths:
+                    break
+                self.deaths.pop(0)  # this order takes fewer writes: at its end
+                await self._die("before a write")
+            calm = calm + 1 if revision == self.server._revision else 0
         await self._finish()
 
     def _possible(self) -> Iterable[str]:
@@ -174,7 +193,7 @@ class Schedule:
         yield "world"
         if any(each.news for each in self.processes):
             yield from ("tell", "tell", "tell")
-        if any(len(each.looks) < LOOKS and len(each.queue) for each in self.processes):
+        if any(each.may_look() for each in self.processes):
             yield from ("look", "look")
         if any(each.writes for each in self.processes):
             yield from ("write", "write", "write")
@@ -186,7 +205,7 @@ class Schedule:
             process = self._one(lambda each: bool(each.news))
             process.hear_one(self.random.choice(sorted(process.news)))
         elif action == "look":
-            self._one(lambda each: len(each.looks) < LOOKS and len(each.queue) > 0).look()
+            self._one(lambda each: each.may_look()).look()
         else:
             writes = self._one(lambda each: bool(each.writes)).writes
             writes.pop(self.random.randrange(len(writes))).set_result(None)

@@ -7,10 +7,12 @@ from typing import Any
 
 import yaml
 from inmemory import Case, copied
+from test_golden import read_answer, read_query
 
 from noria.plan.contract import KINDS, Settings
 from noria.plan.controllers import CONTROLLERS
 from noria.plan.manifests import OWNER_UID
+from noria.runtime.answers import Answers, Reply
 from noria.runtime.store import ref_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -33,6 +35,10 @@ def golden(folder: Path) -> Any:
             reference = {"kind": resource["kind"], "name": resource["metadata"]["name"], "uid": uid}
             child["metadata"]["ownerReferences"] = [reference | {"controller": True}]
     unique = {ref_of(each): each for each in (resource, *children, *related)}
+    answers = Answers()
+    for each in observed.get("answers", []):
+        told = read_answer(each)
+        answers.take(read_query(each), Reply({None: told.rows}, told.error, told.at))
     return Case(
         objects=list(unique.values()),
         settings=SETTINGS.model_copy(update=observed.get("settings", {})),
@@ -40,6 +46,7 @@ def golden(folder: Path) -> Any:
         begin=observed["now"],
         world=route,
         controllers=CONTROLLERS,
+        answers=answers,
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inmemory import Case, Crash
+import yaml
+from inmemory import Case, Crash, planned
 from stories import (
     CASES,
     GOLDEN,
@@ -60,6 +61,29 @@ def check(case: Any, late: bool) -> list[str]:
 @pytest.mark.parametrize("folder", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_golden_beginnings_converge(folder: Path, late: bool) -> None:
     check(golden(folder), late)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_first_look_at_a_beginning_is_that_of_its_golden_case(folder: Path) -> None:
+    """Else it would be another beginning: of one whose gate fails without an answer nothing fails."""
+    case, written = golden(folder), yaml.safe_load((folder / "resource.yaml").read_text())
+    server = case.serve()
+    (live,) = (
+        each
+        for ref, each in server.objects.items()
+        if (ref.kind, ref.name) == (written["kind"], written["metadata"]["name"])
+    )
+    assert told(planned(case, server, live)) == told(
+        yaml.safe_load((folder / "plan.yaml").read_text()).get("status", {})
+    )
+
+
+def told(status: Any) -> Any:
+    """What is decided."""
+    cycle, steps = status.get("cycle") or {}, status.get("steps") or ()
+    signals = [(each["name"], each["state"]) for each in status.get("signals") or ()]
+    states = [(each["name"], each["state"]) for each in steps]
+    return cycle.get("stage"), cycle.get("step"), signals, len(status.get("history") or ()), states
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["prompt", "late"])

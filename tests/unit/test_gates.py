@@ -231,7 +231,10 @@ def test_what_cannot_be_judged_is_not() -> None:
     rules = [OnlineGate.model_validate({"name": name, "type": "ErrorRate", "limit": 1}) for name in "ab"]
     said = gates.online(rules, "n", "m-1", "m-1", Observed(settings=SETTINGS, now=NOW), False)
     assert [(each.name, each.result) for each in said] == [("a", "Inconclusive"), ("b", "Inconclusive")]
-    text = "m-1 is served under another runtime, and metrics by version cannot tell the two apart; take rollout.gates away for this change"
+    text = (
+        "m-1 serves already, under another runtime or with other files, and metrics by version cannot tell the two apart; "
+        "register a version of another number, or take rollout.gates away for this change"
+    )
     assert {each.message for each in said} == {text}
 
 

@@ -12,7 +12,7 @@ from noria.api.trainingjob import TrainingJob
 from noria.api.workspace import Workspace
 from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.pipelines.frozen import Frozen, pack, unpack
-from noria.plan.retention import ORDER_LIMIT, coarse, kept, selectors, step
+from noria.plan.retention import ORDER_LIMIT, _texts, coarse, kept, selectors, step
 from noria.plan.training import artifact_uri, folder
 from noria.plan.workspace import CONTROLLER
 
@@ -254,3 +254,10 @@ def test_where_the_list_would_be_too_long_runs_are_kept_as_a_whole() -> None:
     (child,) = step(due, Observed(settings=SETTINGS, now=NOW, related=related), usable=True).children
     order = child["spec"]["template"]["metadata"]["annotations"]["noria.dev/sweep"]
     assert len(order) < 1000 < ORDER_LIMIT and '"runs/q-00000013"]' in order
+
+
+def test_texts_are_found_however_deep_they_lie() -> None:
+    deep: Any = ["pvc://noria-artifacts/data"]
+    for _ in range(9_000):
+        deep = {"a": deep}
+    assert list(_texts(deep)) == ["pvc://noria-artifacts/data"]

@@ -297,3 +297,11 @@ def test_the_next_attempt_begins_when_its_time_has_come_and_not_before() -> None
     world = World(inline(step("a", retry={"limit": 1, "backoffSeconds": 10}))).settle().fail("a")
     assert world.wait == 10 and world.later(9).wait == 1 and not world.active()
     assert record(world.later(1))["attempt"] == 2
+
+
+def test_what_a_drain_takes_from_the_agent_is_no_failure_of_the_step() -> None:
+    world = World(inline(step("a", gives="d:dataset"))).settle().succeed("a", look=False)
+    pod = world.live["Pod", world.step("a")["job"]]
+    pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    said(world, "", 137)
+    assert record(world)["attempt"] == 2 and "failures" not in record(world)

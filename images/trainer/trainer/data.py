@@ -100,7 +100,7 @@ def _read_npz(path: Path, texts: bool) -> Labelled:
     if x.ndim not in (2, 3, 4):
         raise TrainingInputError(f"{path.name}: x must have 2 (tabular), 3 or 4 (images) dimensions, not {x.ndim}")
     _named(columns, path)
-    if x.ndim == 4 and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
+    if x.ndim == 4 and _last(*x.shape[1:]):
         raise TrainingInputError(
             f"{path.name}: x of shape {x.shape} looks like images with their channels last; "
             "put them first: x.transpose(0, 3, 1, 2)"
@@ -137,6 +137,11 @@ def _read_csv(path: Path, target: str, text: str | None) -> Labelled:
         raise TrainingInputError(f"{path.name}: there is no column beside the target {target!r}")
     x = np.stack([_numbers(table[name], name, path) for name in columns], axis=1)
     return Labelled(_finite(x, columns, path), labels, columns)
+
+
+def _last(first: int, second: int, third: int) -> bool:
+    """Whether a sample looks like an image with its channels last; of width 1 only if it is square."""
+    return third in CHANNELS and first not in CHANNELS and (first == second or (third > 1 and min(first, second) > 4))
 
 
 def _named(columns: Sequence[str], path: Path) -> None:

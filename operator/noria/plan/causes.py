@@ -105,14 +105,14 @@ def over_quota(message: str) -> Waiting | None:
 def failure(pods: Iterable[Manifest], container: str) -> Failure | None:
     """Why the pods failed. A disruption comes first, then the pod that ended first: the others mostly follow from it."""
     failed = [
-        _failure(pod, container) for pod in pods if pod.get("status", {}).get("phase") == "Failed" or _disrupted(pod)
+        _failure(pod, container) for pod in pods if pod.get("status", {}).get("phase") == "Failed" or disrupted(pod)
     ]
     return min(
         failed, key=lambda each: (each.reason == "PodDeleted", each.counted, each.at, each.message), default=None
     )
 
 
-def _disrupted(pod: Manifest) -> Manifest | None:
+def disrupted(pod: Manifest) -> Manifest | None:
     """The condition that says that the cluster took the pod away; on a lost node its phase never changes any more."""
     disruption = pod_condition(pod, "DisruptionTarget")
     return disruption if disruption and disruption["status"] == "True" else None
@@ -123,7 +123,7 @@ def _failure(pod: Manifest, container: str) -> Failure:
     ended = terminated(pod, container) or {}
     at = str(ended.get("finishedAt") or pod["metadata"].get("deletionTimestamp") or "")
     code = ended.get("exitCode")
-    if disruption := _disrupted(pod):
+    if disruption := disrupted(pod):
         reason, text = DISRUPTIONS.get(disruption.get("reason", ""), ("Disrupted", disruption.get("message", "")))
         return Failure(reason, f"pod {name}: {text}", code, False, str(disruption.get("lastTransitionTime") or at))
     if ended.get("reason") == "OOMKilled":
@@ -159,7 +159,7 @@ def _failure(pod: Manifest, container: str) -> Failure:
 
 def over(pod: Manifest) -> bool:
     """Whether nothing of the pod runs any more: it has ended, or it went with its node."""
-    disruption = _disrupted(pod)
+    disruption = disrupted(pod)
     lost = disruption and disruption.get("reason") in ("DeletionByTaintManager", "DeletionByPodGC")
     return bool(lost) or pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 

@@ -72,11 +72,14 @@ def _outermost(paths: set[str]) -> list[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        yield from (text for each in (value.values() if isinstance(value, dict) else value) for text in _texts(each))
+    """All texts in a JSON value, however deep: by a call for each level a tenant's object would take minutes."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict | list):
+            left.extend(each.values() if isinstance(each, dict) else each)
 
 
 def _of_job(job: Manifest) -> Iterator[str]:

@@ -15,8 +15,7 @@ class ApiError(Exception):
 
 
 class Unreachable(ApiError):
-    """No answer came, or none in time (504): it is not known what became of the request, and a busy API server should not have
-    to hear of that in statuses too."""
+    """No answer came."""
 
 
 class Fenced(ApiError):
@@ -62,7 +61,6 @@ BY_STATUS: Mapping[int, type[ApiError]] = {
     409: Conflict,
     410: Gone,
     422: Invalid,
-    504: Unreachable,
 }
 
 

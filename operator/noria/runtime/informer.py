@@ -84,8 +84,9 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch, for ever. Raises BeginAnew."""
-        failures, began = 0, time.monotonic()
+        failures = 0
         while True:
+            began = None
             try:
                 since = await self._list()
                 began = time.monotonic()
@@ -94,8 +95,9 @@ class Informer:
             except Gone:
                 log.info("the watch of %s is too old; listing anew", self.kind)
             except ApiError as error:
-                # Whoever cuts connections now and then is not backed away from further each time.
-                failures = 1 if time.monotonic() - began > BACKOFF_CAP else failures + 1
+                # Whoever cuts watches now and then is not backed away from further each time.
+                lasted = began is not None and time.monotonic() - began > BACKOFF_CAP
+                failures = 1 if lasted else failures + 1
                 if isinstance(error, Forbidden) and self.namespace:
                     self.listed_at = time.monotonic()
                     self.answered.set()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +314,9 @@ def test_the_digest_is_the_agents(tmp_path: Path) -> None:
         (lambda y: y.astype(np.float64), True),
         (lambda y: y.astype(np.float64).astype(str), True),
         (lambda y: y == 1, True),
-        (lambda y: y + 100, "no label (100, 101, 102) is a class of the model (0, 1, 2)"),
-        (lambda y: np.array(["setosa"] * len(y)), "no label (setosa) is a class of the model (0, 1, 2)"),
+        (lambda y: np.where(y == 1, "true", "false"), True),
+        (lambda y: y + 100, "no label (100, 101, 102) is a class of a model (0, 1, 2)"),
+        (lambda y: np.array(["setosa"] * len(y)), "no label (setosa) is a class of a model (0, 1, 2)"),
         (
             lambda y: np.where(np.arange(len(y)) == 1, np.nan, y),
             "test.npz: row 2 has no label; fill it or drop the row",
@@ -395,3 +397,14 @@ def test_an_interval_that_no_number_bounds_is_left_out() -> None:
     both = Answers(truth, truth, probabilities, ("a", "b"))
     made = result({"champion": both, "challenger": both}, ("roc_auc",), {}, "sha256:x")
     json.loads(message(made), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_a_class_that_only_the_challenger_knows_is_a_class() -> None:
+    """The data need not fit both: what the champion has never learned it is wrong about."""
+    cats = Answers(np.array(["x"] * 4), np.array(["cat"] * 4), None, ("cat", "dog"))
+    capitals = replace(cats, predicted=np.array(["Cat"] * 4), classes=("Cat", "Dog"))
+    held = HeldOut("t", np.array(["Cat", "Cat", "Cat", "Dog"]), {}, None, (), {})
+    both = asking.in_their_words({"champion": cats, "challenger": capitals}, held)
+    assert (score("accuracy", both["champion"]), score("accuracy", both["challenger"])) == (0, 0.75)
+    with pytest.raises(ScoreError, match=r"t: no label \(Cat, Dog\) is a class of a model \(cat, dog\)"):
+        asking.in_their_words({"challenger": cats}, held)

@@ -64,6 +64,7 @@ def test_csv(tmp_path: Path, content: str, part: str) -> None:
         ({"x": np.zeros((4, 2)), "y": np.array([0, 1, 0, 2**63], dtype=np.uint64)}, "numbers above 2**63 - 1"),
         ({"x": np.zeros((4, 2)), "y": np.array([0, 1, 0, 1]), "columns": np.array(["a", "a"])}, "stands twice"),
         ({"x": np.zeros((4, 8, 9, 3)), "y": np.array([0, 1, 0, 1])}, "put them first: x.transpose(0, 3, 1, 2)"),
+        ({"x": np.zeros((4, 28, 28, 1)), "y": np.array([0, 1, 0, 1])}, "looks like images with their channels last"),
         (
             {"x": np.array(["2026-01-01"] * 4, dtype="M8[D]")[:, None], "y": np.array([0, 1, 0, 1])},
             "x must hold numbers",
@@ -118,3 +119,9 @@ def test_texts_take_as_much_memory_as_they_are_long_and_labels_may_be_long_numbe
     (tmp_path / "data.csv").write_text("text,target\n" + f"{long},{'9' * 30}\n" + "short,1\n" * 4)
     data, _ = training_and_held_out({"train": tmp_path}, "target", 0.3, 0, "text")
     assert data.x.dtype == object and set(data.y.tolist()) == {"9" * 30, "1"} and long in data.x.tolist()
+
+
+def test_channels_first_are_taken_however_many_there_are(tmp_path: Path) -> None:
+    for shape in ((12, 100, 1), (3, 28, 28), (1, 5, 3), (12, 4, 3)):
+        np.savez(tmp_path / "train.npz", x=np.zeros((10, *shape)), y=np.arange(10) % 2)
+        assert training_and_held_out({"train": tmp_path}, "target", 0.2, 0)[0].x.shape[1:] == shape

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from server.score import held_out
-from server.score.answers import Answers, ask
+from server.score.answers import Answers, ask, in_their_words
 from server.score.request import CHALLENGER, CHAMPION, DATA, Candidate, Request, ScoreError, read_request
 from server.score.result import message, result
 
@@ -39,6 +39,7 @@ def scored(request: Request) -> str:
         error = ScoreError("InvalidSignature", f"{CHAMPION} and {CHALLENGER}: one predicts a class, the other a number")
         error.whose = CHALLENGER
         raise error
+    answers = in_their_words(answers, test)
     return message(result(answers, request.metrics, test.slices, held_out.digest(request.test)))
 
 

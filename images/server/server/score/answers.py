@@ -1,6 +1,7 @@
 """What one model answers on the held-out set: loaded and asked with the server's own code."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from cores import cores
@@ -70,9 +71,7 @@ def _ask(candidate: Candidate, held_out: HeldOut) -> Answers:
             raise ScoreError("UnsupportedModel", "predicts what is no finite number")
     if outcome.is_number:
         return Answers(_truth(held_out), predicted.astype(np.float64), None, ())
-    predicted = predicted.astype(np.str_)
-    known = outcome.categories or tuple(np.unique(predicted))
-    return Answers(_named(held_out, known), predicted, probabilities, outcome.categories)
+    return Answers(held_out.y.astype(np.str_), predicted.astype(np.str_), probabilities, outcome.categories)
 
 
 def _predicted(runtime: Runtime, outcome: Outcome, name: str, values: Array) -> tuple[Array, Array | None]:
@@ -97,14 +96,20 @@ def _predicted(runtime: Runtime, outcome: Outcome, name: str, values: Array) -> 
     return np.concatenate(predicted), np.concatenate(given) if len(given) == len(probabilities) else None
 
 
-def _named(held_out: HeldOut, classes: tuple[str, ...]) -> Array:
-    """The labels in the words of the model's classes: 1.0, 1 and true are told in several ways. Raises ScoreError where none is
-    of any class: both models would be wrong about all, and neither worse than the other."""
-    for texts in held_out.texts():
-        if np.isin(texts, classes).any():
-            return texts
-    told, known = (", ".join(sorted(set(each))[:5]) for each in (held_out.y.astype(np.str_).tolist(), classes))
-    raise ScoreError("InvalidData", f"{held_out.file}: no label ({told}) is a class of the model ({known})")
+def in_their_words(answers: Mapping[str, Answers], held_out: HeldOut) -> dict[str, Answers]:
+    """The truth as the models' classes are written: 1.0, 1 and true are told in several ways. Raises ScoreError where no label is
+    a class of any model: all would be wrong about all, and none worse than another."""
+    named = [one for one in answers.values() if not one.is_number]
+    if not named:
+        return dict(answers)
+    known = sorted({name for one in named for name in (one.classes or np.unique(one.predicted).tolist())})
+    fitting = {int(np.isin(texts, known).sum()): texts for texts in reversed(list(held_out.texts()))}
+    if not (best := max(fitting)):
+        told = ", ".join(sorted(set(held_out.y.astype(np.str_).tolist()))[:5])
+        raise ScoreError(
+            "InvalidData", f"{held_out.file}: no label ({told}) is a class of a model ({', '.join(known[:5])})"
+        )
+    return {role: one if one.is_number else replace(one, truth=fitting[best]) for role, one in answers.items()}
 
 
 def _truth(held_out: HeldOut) -> Array:

@@ -36,13 +36,19 @@ class HeldOut:
 
     def texts(self) -> Iterator[Array]:
         """The labels as texts, in each way in which classes may be written: as they stand, as whole numbers, as truth values."""
-        whole = _whole(self.y)
-        yield from (whole.astype(np.str_), self.y.astype(np.str_))
-        if self.y.dtype.kind == "b":
-            yield self.y.astype(np.int64).astype(np.str_)
-        if whole.dtype.kind == "U":
-            with suppress(ValueError):  # of words
-                yield _whole(whole.astype(np.float64)).astype(np.str_)
+        stand = self.y.astype(np.str_)
+        yield stand
+        whole = stand
+        with suppress(ValueError):  # of words
+            yield (whole := _whole(_whole(self.y).astype(np.float64)).astype(np.str_))
+        for words in (np.char.lower(stand), whole):
+            if set(words.tolist()) <= {"true", "false"} or set(words.tolist()) <= {"0", "1"}:
+                flags = np.isin(words, ("true", "1"))
+                yield from (
+                    flags.astype(np.int64).astype(np.str_),
+                    flags.astype(np.str_),
+                    np.char.lower(flags.astype(np.str_)),
+                )
 
     def input(self, signature: Signature) -> tuple[str, Array]:
         """Name and values of the model's input. Raises ScoreError if the samples do not fit it."""

@@ -18,14 +18,15 @@ from noria.plan.scoring import SCORER
 from noria.plan.training import AGENT, MAIN
 
 MESSAGE_LIMIT = 512
-"""Characters of a step's message that the status keeps; 500 steps must fit an object of 1 MiB."""
+"""Bytes of a step's message that the status keeps; 500 steps must fit an object of 1 MiB."""
 STOPPED = "it was stopped; the next attempt follows when the run goes on"
 FAILURE_BACKOFF_CAP, DISRUPTION_BACKOFF_CAP = 600, 300
 
 
 def shortened(message: str) -> str:
     """The end of a long message: errors end with their cause."""
-    return message if len(message) <= MESSAGE_LIMIT else "... " + message[4 - MESSAGE_LIMIT :]
+    told = message.encode()
+    return message if len(told) <= MESSAGE_LIMIT else "... " + told[4 - MESSAGE_LIMIT :].decode(errors="ignore")
 
 
 def of_pod(
@@ -109,7 +110,8 @@ def _completed(
     message = causes.said([live], SCORER if step.evaluate else AGENT)
     if message is None:
         code = None if step.evaluate else (causes.terminated(live, AGENT) or {}).get("exitCode")
-        return ended(record, end, "OutputsLost", _untold(code), counted=bool(code))
+        taken = causes.disrupted(live) or "deletionTimestamp" in live["metadata"]
+        return ended(record, end, "OutputsLost", _untold(None if taken else code), counted=bool(code and not taken))
     if step.evaluate:
         told = evaluating.outcome(step, live, message)
         return record.model_copy(update=done | told | {"message": shortened(told["message"])})

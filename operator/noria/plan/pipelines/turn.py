@@ -18,7 +18,7 @@ ENDED: frozenset[StepState] = frozenset({"Succeeded", "Cached", "Skipped", "Fail
 GAVE: frozenset[StepState] = frozenset({"Succeeded", "Cached"})
 
 
-OUTPUTS_LIMIT = 400_000
+OUTPUTS_LIMIT = 300_000
 """Bytes as JSON that all outputs of a run may have in its status: an object of 1.5 MB cannot be written any more, and holds them
 twice if they are the pipeline's too."""
 
@@ -154,4 +154,4 @@ class Turn:
 
 
 def _size(record: StepStatus) -> int:
-    return sum(len(each.model_dump_json(exclude_none=True)) for each in record.outputs or ())
+    return sum(len(each.model_dump_json(exclude_none=True).encode()) for each in record.outputs or ())

@@ -89,7 +89,7 @@ def outcome(view: View, found: Manifest) -> Made | Refusal | None:
 def _of_run(view: View, run: PipelineRun, found: Manifest) -> Made | Refusal | None:
     """Once the run has ended, what it registered; or before, what its deploy step asks this Endpoint for: that step waits
     for the cycle, and the cycle does not wait for it."""
-    name, current = run.metadata.name, view.endpoint.status.current
+    name = run.metadata.name
     end = finished(run.status)
     handed = next(
         (
@@ -110,7 +110,7 @@ def _of_run(view: View, run: PipelineRun, found: Manifest) -> Made | Refusal | N
             f"give Pipeline {run.spec.pipeline} a step register: {{model: {model}}}; what the cache gave does not count"
         )
         return Refusal("NoVersion", f"PipelineRun {name} made no version of model {model}; {remedy}")
-    if current and version == current.version:
+    if view.served and version == view.served.metadata.name:
         text = f"PipelineRun {name} asks for {version}, which serves already; deploy what the run has made"
         return Refusal("NoVersion", text)
     return Made(version, moment(handed.began if handed else end.last_transition_time if end else view.now))

@@ -17,6 +17,7 @@ AT_SCORING = (
     "DataUnscorable",
     "ChampionDeleted",
     "ScoreLost",
+    "DeadlineExceeded",
     "PodDeleted",
     "Disrupted",
     *(reason for reason, _ in causes.DISRUPTIONS.values()),

@@ -40,7 +40,10 @@ def asked(gates: Iterable[OnlineGate], namespace: str, observed: Observed) -> da
 
 
 NOT_ASKED = Reading(reason="NotAsked", message="Prometheus has not been asked yet")
-ONE_VERSION = "{} is served under another runtime, and metrics by version cannot tell the two apart; take rollout.gates away for this change"
+ONE_VERSION = (
+    "{} serves already, under another runtime or with other files, and metrics by version cannot tell the two apart; "
+    "register a version of another number, or take rollout.gates away for this change"
+)
 
 
 def _online(gate: OnlineGate, champion: Reading, challenger: Reading) -> GateResult:

@@ -39,8 +39,8 @@ class Questions(NamedTuple):
 
 
 def reworded(before: SignalStatus, reason: str | None, message: str | None) -> bool:
-    """Whether a query is at fault in another way than before; the words of other reasons hold numbers that come and go."""
-    return reason in ("InvalidQuery", "QueryFailed") and message != before.message
+    """Whether a query of one's own is at fault in another way than before; what others say holds numbers that come and go."""
+    return reason == "InvalidQuery" and message != before.message
 
 
 def worse_below(measured: Measured) -> bool:

@@ -162,6 +162,11 @@ def settled(live: Manifest | None, wished: Manifest) -> bool:
     return any(_accepted(parent, generation) for parent in live.get("status", {}).get("parents", []))
 
 
+def reaches(live: Manifest | None, service: str) -> bool:
+    """Whether a route sends requests, or copies of them, to an InferenceService."""
+    return live is not None and any(name == backend(service) and weight for name, weight, _ in _targets(live))
+
+
 def _targets(route: Manifest) -> list[tuple[str, int, str]]:
     """Services with their weights, and what is mirrored."""
     targets = []

@@ -6,7 +6,7 @@ from noria.api.cycle import Cycle
 from noria.api.endpoint import Served
 from noria.plan import offline
 from noria.plan.manifests import moment
-from noria.plan.wheel import challengers, gates, scoring, traffic
+from noria.plan.wheel import challengers, gates, scoring, serving, traffic
 from noria.plan.wheel.course import closed, enter
 from noria.plan.wheel.ending import leaving, over, stop
 from noria.plan.wheel.trouble import ready, trouble
@@ -76,15 +76,18 @@ def watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
     assert turn.next is not None
     if not ready(view.observed, turn.next.inference_service):
         return _not_ready(view, turn, cycle, turn.next)
-    if cycle.settled_time is None:
-        settled = traffic.settled(view, turn)
-        return turn._replace(cycle=cycle.model_copy(update={"settled_time": view.now})) if settled else turn
+    if cycle.settled_time is None and traffic.settled(view, turn):
+        return turn._replace(cycle=cycle.model_copy(update={"settled_time": view.now}))
+    if cycle.settled_time is None and not serving.reaches(view.route, turn.next.inference_service):
+        return turn
     rollout, mirrored = view.endpoint.spec.rollout, cycle.stage == "Mirroring"
     namespace = view.endpoint.metadata.namespace or ""
     found = gates.online(rollout.gates, namespace, cycle.champion or "", turn.next.version, view.observed, mirrored)
     verdict = offline.verdict(found, "the challenger does as well")
     if verdict.result == "Fail":
         return stop(view, turn, cycle, "RolledBack", Refusal(verdict.reason, verdict.message), found)
+    if cycle.settled_time is None:  # it has the traffic of before until the gateway takes what is wished
+        return turn
     if cycle.stage == "Approval":
         if view.action(APPROVE) == cycle.challenger:
             approved = cycle.model_copy(update={"approved_by": view.action(BY) or "unknown"})

@@ -52,7 +52,7 @@ def unfit(endpoint: Endpoint, versions: Sequence[ModelVersion], version: ModelVe
 def _incomparable(endpoint: Endpoint, versions: Sequence[ModelVersion], version: ModelVersion) -> Refusal | None:
     """A gate needs the champion's record; without it every version would be turned down, one after the other."""
     current, name, flight = endpoint.status.current, version.metadata.name, endpoint.status.cycle
-    if flight and flight.challenger == name and flight.stage not in ("Training", "Scoring"):
+    if flight and flight.challenger == name and flight.stage not in ("Training", "Scoring", "RollingBack"):
         return None  # it has been compared
     if endpoint.spec.gate is None or current is None or served_record(current, versions):
         return None
