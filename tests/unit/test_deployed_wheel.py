@@ -1,11 +1,9 @@
 """The world of wheel.py around an Endpoint that follows deploy steps, often enough on its way that wishes meet every stage."""
 
-from datetime import timedelta
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
-from wheel import Wheel
+from wheel import Wheel, explored
 
 
 class Deployed(Wheel):
@@ -25,15 +23,9 @@ class Deployed(Wheel):
     def goes_on(self, turns: int, trained: bool = True, good: bool = True) -> None:
         """Time passes in a world that does its part."""
         for _ in range(turns):
-            for _ in range(4):
-                self.step()
-            self.all_become_ready()
-            if trained:
-                self.trainings_end(True)
-            self.scoring_ends(1.0 if good else 0.0, True)
+            self.turn(trained, good)
             if "cycle" not in self.status:
                 self.runs.clear()  # the steps have seen what came of it, and their runs went by their TTL
-            self.now += timedelta(seconds=12)
 
     @rule(turns=st.integers(0, 4))
     def the_newest_is_cancelled(self, turns: int) -> None:
@@ -56,5 +48,6 @@ class Deployed(Wheel):
         self.goes_on(turns, trained=False)
 
 
-TestDeployed = Deployed.TestCase
-TestDeployed.settings = settings(max_examples=100, stateful_step_count=30, derandomize=True)
+def test_whatever_happens_around_an_endpoint_that_follows_deploy_steps() -> None:
+    limits = settings(max_examples=100, stateful_step_count=30, derandomize=True)
+    explored(Deployed, limits, "a challenger with traffic", "a challenger that takes over", "Pipeline", "Manual")

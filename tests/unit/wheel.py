@@ -2,10 +2,18 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from noria.api import Endpoint
 from noria.plan.contract import Answer, Manifest, Observed, Plan, Row, Settings
@@ -53,6 +61,9 @@ STEADY = 12
 
 class Wheel(RuleBasedStateMachine):
     """One Endpoint, and a world that does with its children what it likes."""
+
+    tried: ClassVar[Counter[str]] = Counter()
+    """How often each of the rules met what it is about."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,6 +198,16 @@ class Wheel(RuleBasedStateMachine):
                 complete = {"type": "Complete", "status": "True", "lastTransitionTime": rfc3339(self.now)}
                 each["status"] = {"conditions": [complete], "completionTime": rfc3339(self.now)}
 
+    def turn(self, trained: bool = True, good: bool = True) -> None:
+        """Time passes in a world that does its part."""
+        for _ in range(4):
+            self.step()
+        self.all_become_ready()
+        if trained:
+            self.trainings_end(True)
+        self.scoring_ends(1.0 if good else 0.0, True)
+        self.now += timedelta(seconds=12)
+
     @rule(drift=st.sampled_from([0.0, 0.5, float("nan")]), errors=st.sampled_from([0.0, 0.0, 0.5]))
     def traffic_changes(self, drift: float, errors: float) -> None:
         self.drift, self.errors = drift, errors
@@ -274,15 +295,23 @@ class Wheel(RuleBasedStateMachine):
         route = next((each for each in planned.children if each["kind"] == "HTTPRoute"), None)
         assert named(route) <= services, "requests are sent to what is not there"
         self.judge_wishes(endpoint, planned)
+        self.note(endpoint, planned)
         cycle = endpoint.status.cycle
         challenger = endpoint.status.next.inference_service if endpoint.status.next else None
         if cycle and cycle.champion and challenger and cycle.trigger.reason != "Rollback":
             passed = {each.name for each in cycle.steps if each.result == "Pass"}
             if challenger in named(route):
+                self.tried["a challenger with traffic"] += 1
                 assert {"Scoring", "Starting"} <= passed, f"it has traffic without its gate: {cycle.steps}"
             if cycle.stage == "Moving":
+                self.tried["a challenger that takes over"] += 1
                 steps = {stage_name(endpoint, "Canary", number) for number in range(2)}
                 assert {"Mirroring", *steps} <= passed, f"it gets all traffic without its steps: {cycle.steps}"
+
+    def note(self, endpoint: Endpoint, planned: Plan) -> None:
+        """What begins."""
+        if endpoint.status.cycle is None and planned.status.cycle:
+            self.tried[planned.status.cycle.trigger.reason] += 1
 
     def judge_wishes(self, endpoint: Endpoint, planned: Plan) -> None:
         """An Endpoint that follows deploy steps moves for them, for itself or for people, and to nothing else."""
@@ -319,6 +348,53 @@ class Wheel(RuleBasedStateMachine):
         self.drift = 0.0
         changes = [self.step() for _ in range(STEADY)]
         assert not changes[-1], "it never comes to rest"
+
+
+class Latest(Wheel):
+    """One Endpoint that follows the newest version, often enough on its way that what happens meets every stage."""
+
+    @precondition(lambda self: len(self.versions) < 6)
+    @rule(turns=st.integers(1, 12), good=st.booleans())
+    def a_version_makes_its_way(self, turns: int, good: bool = True) -> None:
+        """So that states beside a champion, and after several promotions, are reached."""
+        self.errors, self.drift = 0.0, 0.0
+        self.register()
+        for _ in range(turns):
+            self.turn(good=good)
+
+    @rule(turns=st.integers(1, 12))
+    def drift_sets_off_a_training(self, turns: int) -> None:
+        self.annotations, self.errors, self.drift = {}, 0.0, 0.9
+        self.now += timedelta(seconds=120)
+        self.step()
+        self.step()
+        self.drift = 0.0
+        for _ in range(turns):
+            self.turn()
+
+    def earlier(self) -> list[str]:
+        """Versions that served, exist, and may be gone back to: while no cycle is in flight."""
+        served = {each["challenger"] for each in self.status.get("history", []) if each.get("outcome") == "Promoted"}
+        there = served & self.versions.keys() - {self.status.get("current", {}).get("version")}
+        return [] if "cycle" in self.status else sorted(there)
+
+    @precondition(lambda self: self.earlier())
+    @rule(data=st.data(), turns=st.integers(1, 6), newer=st.booleans())
+    def somebody_goes_back(self, data: st.DataObject, turns: int, newer: bool) -> None:
+        self.annotations = {"noria.dev/rollback-to": data.draw(st.sampled_from(self.earlier())), "noria.dev/by": "ada"}
+        for _ in range(turns):
+            self.turn()
+        if newer:
+            self.register()
+            self.turn()
+
+
+def explored(machine: type[Wheel], limits: settings, *tried: str) -> None:
+    """Runs it, and fails where one of the rules that it is for was never tried."""
+    machine.tried.clear()
+    run_state_machine_as_test(machine, settings=limits)
+    missing = [each for each in tried if not machine.tried[each]]
+    assert not missing, f"never tried: {missing}; {machine.tried}"
 
 
 def named(route: Manifest | None) -> set[str]:
