@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from noria.api import RESOURCES
 from noria.plan.contract import Manifest, Query
 
 from . import oracle, world
@@ -112,10 +113,16 @@ def test_admission(api: Api, name: str) -> None:
 @pytest.mark.parametrize("name", STORED)
 def test_rendered_with_admission_off(api: Api, runtime: Manifest, name: str) -> None:
     attack, written = ATTACKS[name], _object(WRITTEN[name])
+    (kind,) = (each for each in RESOURCES if each.kind() == written["kind"])
     try:
-        made = list(world.made(written))
+        kind.model_validate(written)
     except ValidationError:
         return  # its status says what is wrong with it
+    if attack.get("unnamed"):
+        with pytest.raises(ValidationError):  # what would come of it must name it
+            list(world.made(written))
+        return
+    made = list(world.made(written))
     children = [(owner, child) for owner, child in made if not isinstance(child, Query)]
     found = [fault for _, query in made if isinstance(query, Query) for fault in oracle.leaks(query, "team")]
     found += [fault for owner, child in children for fault in oracle.faults(owner, child)]

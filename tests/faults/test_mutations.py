@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from noria.api import RESOURCES
 from noria.plan.contract import Manifest, Observed, Settings
 from noria.plan.controllers import CONTROLLERS
 
@@ -24,12 +25,13 @@ SAMPLE = 60
 
 def planned(manifest: Manifest) -> None:
     """What the operator does with it in the first look; raises what the operator would stumble over."""
+    (kind,) = (each for each in RESOURCES if each.kind() == manifest["kind"])
+    try:
+        resource = kind.model_validate(manifest)
+    except ValidationError as error:
+        raise AssertionError(f"taken by the API server, not understood by the operator: {error}") from error
     for controller in CONTROLLERS:
-        if controller.resource.kind() == manifest["kind"]:
-            try:
-                resource = controller.resource.model_validate(manifest)
-            except ValidationError as error:
-                raise AssertionError(f"taken by the API server, not understood by the operator: {error}") from error
+        if controller.resource is kind:
             needs = controller.needs(resource, SETTINGS)
             controller.plan(resource, Observed(settings=SETTINGS, now=NOW, related=dict.fromkeys(needs.objects(), ())))
 

@@ -98,10 +98,9 @@ def test_plan(case: Path, request: pytest.FixtureRequest) -> None:
     written = load(case / "resource.yaml")
     controller = BY_KIND[written["kind"]]
     resource, observed = controller.resource.model_validate(written), read_observed(load(case / "observed.yaml"))
-    selectors = set(controller.needs(resource, observed.settings).selectors)
-    assert selectors >= {key for key in observed.related if isinstance(key, Selector)}, (
-        "observed.yaml answers what was not asked"
-    )
+    needs = controller.needs(resource, observed.settings)
+    asked = {*needs.selectors, *needs.refs, *needs.queries}
+    assert asked >= observed.related.keys() | observed.answers.keys(), "observed.yaml answers what was not asked"
     rendered = render(shorten(controller.plan(resource, observed), observed))
     expected = case / "plan.yaml"
     if request.config.getoption("--rewrite"):

@@ -28,6 +28,8 @@ class World:
         self.pods: dict[str, Manifest] = {}
         """Of the Jobs that look."""
         self.made = Counter[str]()
+        self.attempts = Counter[tuple[str, str, str]]()
+        """Objects of each kind that were made for an attempt of a step or item, by whatever name."""
         self.events: list[str] = []
         self.gone = False
 
@@ -87,6 +89,7 @@ class World:
         key = (child["kind"], child["metadata"]["name"])
         if key not in self.live:
             self.made[key[1]] += 1
+            self.attempts[child["kind"], named(child), child["metadata"]["labels"].get("noria.dev/attempt", "")] += 1
         born = {"uid": f"{key[1]}-{self.made[key[1]]}"}
         self.live[key] = self.live.get(key, {}) | child | {"metadata": child["metadata"] | born}
 

@@ -117,7 +117,7 @@ def test_what_must_run_runs_once_and_in_order(steps: list[dict[str, Any]], seed:
     states = {name: state for name, state in world.states().items() if "[" not in name}
     expected = {name: model.state(name) for name in names}
     assert states == {name: "Skipped" if state == "Broken" else state for name, state in expected.items()}
-    assert set(world.made.values()) <= {1}, "something ran twice"
+    assert set(world.made.values()) <= {1} and set(attempts(world)) <= {1}, "something ran twice"
     ran = {name for name in names if expected[name] in ("Succeeded", "Failed")}
     assert started == {name for name in ran if model.steps[name].get("foreach", {}).get("items") != []}
     exits = any(state == "Failed" for state in expected.values())
@@ -159,4 +159,9 @@ def test_a_rerun_does_what_had_not_succeeded_and_nothing_else(
     assert {name: world.states()[name].replace("Cached", "Succeeded") for name in names} == expected
     taken = {name.partition("[")[0] for name, state in world.states().items() if state == "Cached"}
     assert taken == {name for name in kept if model.steps[name].get("foreach", {}).get("items") != []}
-    assert set(world.made.values()) <= {1} and world.verdict() == ("True", "Completed")
+    assert set(world.made.values()) <= {1} and set(attempts(world)) <= {1} and world.verdict() == ("True", "Completed")
+
+
+def attempts(world: World) -> list[int]:
+    """How many objects each attempt of a step or item had."""
+    return [count for (_, step, _), count in world.attempts.items() if step]

@@ -69,7 +69,8 @@ def test_the_newest_time_is_the_last_of_all(cron: str, zone: str, start: int, le
 
 @settings(max_examples=500)
 @given(
-    st.from_regex(r"[0-9A-Za-z*,/#-]{1,4}( [0-9A-Za-z*,/#-]{1,4}){4}", fullmatch=True)
+    CRONS
+    | st.from_regex(r"[0-9A-Za-z*,/#-]{1,4}( [0-9A-Za-z*,/#-]{1,4}){4}", fullmatch=True)
     | st.from_regex(r"[0-9L*,/#W-]{1,6}( [0-9L*,/#W-]{1,6}){4}", fullmatch=True),
     st.from_regex(r"[A-Za-z0-9][-A-Za-z0-9_+/]{0,9}", fullmatch=True) | ZONES,
 )

@@ -116,12 +116,15 @@ def test_unreadable_or_crafted_checkpoint_starts_anew(training: Any) -> None:
     torch.save({"step": 5, "parameters": Crafted()}, job.root / "checkpoint/checkpoint.pt")
     result = job.run()
     assert result.returncode == 0 and "starts anew" in result.stdout
-    assert job.steps()[0]["step"] == 1 and not (job.root / "touched").exists()
+    assert job.steps()[0]["step"] == 1 and not TOUCHED.exists()
+
+
+TOUCHED = Path("/tmp/touched-by-a-checkpoint")
 
 
 class Crafted:
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch touched",)
+        return os.system, (f"touch {TOUCHED}",)
 
 
 def test_without_checkpoints_it_trains_and_keeps_none(training: Any) -> None:
