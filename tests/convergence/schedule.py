@@ -165,7 +165,7 @@ class Schedule:
         self.processes = [Process(self.case, self.server)]
         self.server.listener = self._listen
         left, calm = AFTERWARDS, 0
-        while left and calm < CALM_LOOKS:
+        while left:
             revision = self.server._revision
             possible = [*self._possible()]
             if self.deaths and len(self.server.writes) >= self.deaths[0]:
@@ -180,12 +180,14 @@ class Schedule:
             left -= not self.deaths
             if self._busy():
                 continue
-            if not self._time_passes():
-                if not self.deaths:
-                    break
-                self.deaths.pop(0)  # this order takes fewer writes: at its end
-                await self._die("before a write")
-            calm = calm + 1 if revision == self.server._revision else 0
+            passes, calm = self._time_passes(), calm + 1 if revision == self.server._revision else 0
+            if passes and calm < CALM_LOOKS:
+                continue
+            if not self.deaths:
+                break
+            self.deaths.pop(0)  # this order takes fewer writes: at its end
+            await self._die("before a write")
+            calm = 0
         await self._finish()
 
     def _possible(self) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """The world of wheel.py around an Endpoint that follows deploy steps, often enough on its way that wishes meet every stage."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 from wheel import Wheel, explored
@@ -49,5 +49,7 @@ class Deployed(Wheel):
 
 
 def test_whatever_happens_around_an_endpoint_that_follows_deploy_steps() -> None:
-    limits = settings(max_examples=100, stateful_step_count=30, derandomize=True)
+    limits = settings(
+        max_examples=100, stateful_step_count=30, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
     explored(Deployed, limits, "a challenger with traffic", "a challenger that takes over", "Pipeline", "Manual")

@@ -9,7 +9,7 @@ import dataclasses
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from wheel import SETTINGS, SPEC, Latest, explored, named
@@ -149,5 +149,7 @@ class Rough(Latest):
 
 
 def test_whatever_happens_in_a_rough_world() -> None:
-    limits = settings(max_examples=250, stateful_step_count=30, derandomize=True)
-    explored(Rough, limits, "Signal", "Rollback", "NewVersion", "a route", "a way back that stays")
+    limits = settings(
+        max_examples=250, stateful_step_count=30, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    explored(Rough, limits, "Signal", "Rollback", "NewVersion", "a route")

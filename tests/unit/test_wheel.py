@@ -1,11 +1,13 @@
 """Whatever happens around an Endpoint, in whatever order: who has traffic is never taken away, and nobody gets any unjudged."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from wheel import Latest, explored
 
 
 def test_whatever_happens_around_an_endpoint() -> None:
-    limits = settings(max_examples=300, stateful_step_count=60, derandomize=True)
+    limits = settings(
+        max_examples=300, stateful_step_count=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
     explored(
         Latest,
         limits,

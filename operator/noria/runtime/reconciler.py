@@ -178,6 +178,8 @@ class Reconciler:
         by_name = controller.owned_by_label and live and owner_of(live) == key_of(resource)
         if live and not by_name and not ours(controller, live, resource.metadata.uid):
             raise _name_taken(resource, ref)
+        if live:  # one that was there already is known from now on, whenever the watch tells of it
+            self.store.put(live)
         desired = stamped(desired, live)
         if live is None or not contains(live, desired):
             # Not forced at first: should someone else take the name at this moment, it is a Conflict.
