@@ -169,12 +169,10 @@ def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = 
     wanted = DATATYPES[tensor.datatype]
     try:
         came = np.array(value, dtype=np.object_ if tensor.datatype == "BYTES" else None)
-        if came.ndim > DEEPEST:
-            raise InvalidRequest(f"{where}: expected {tensor.describe()}, got lists within more than {DEEPEST} others")
-    except InvalidRequest:
-        raise
     except ValueError as error:
         raise InvalidRequest(f"{where}: expected {tensor.describe()}, got lists of unequal lengths") from error
+    if came.ndim > DEEPEST:
+        raise InvalidRequest(f"{where}: expected {tensor.describe()}, got lists within more than {DEEPEST} others")
     if tensor.datatype == "BYTES":
         made = _texts(came, where)
     else:

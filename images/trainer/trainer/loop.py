@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FrameType
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer import checkpoint
+from trainer.data import Labelled
 from trainer.errors import TrainingInputError
 from trainer.group import Group
 from trainer.pod import Pod
@@ -21,6 +23,16 @@ from trainer.steps import StepLog
 log = logging.getLogger("trainer")
 
 SIGTERM_EXIT_CODE = 143
+
+
+class Pace(Protocol):
+    """What the parameters of every neural recipe say of it."""
+
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,12 @@ class Schedule:
     seed: int
     data: str
     """Digest of the samples."""
+
+    @classmethod
+    def of(cls, data: Labelled, given: Pace) -> Self:
+        """That of these samples, as a recipe's parameters say."""
+        pace = given.batch_size, given.epochs, given.learning_rate, given.weight_decay, given.seed
+        return cls(len(data.y), *pace, data.digest())
 
     @property
     def steps_per_epoch(self) -> int:

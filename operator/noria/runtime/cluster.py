@@ -2,11 +2,10 @@
 
 import asyncio
 import copy
-import json
 import os
 from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,6 +17,7 @@ from pydantic_core import from_json
 from noria.plan.contract import KINDS, Kind, Manifest
 from noria.runtime.errors import Fenced, Unreachable, error_of
 from noria.runtime.metrics import API_REQUESTS
+from noria.runtime.parsing import parsed
 
 MANAGER = "noria"
 PAGE = 500
@@ -50,19 +50,6 @@ class Credentials(NamedTuple):
     private_key_path: str | None
     token: str | None
     proxy_url: str | None
-
-
-def parsed(body: bytes, label: str) -> Any:
-    """JSON, nested as deep as the API server takes it (10,000 levels): one object that cannot be read would keep all others of
-    its kind unknown. pydantic's parser takes a third of json's time, and 200 levels. Raises Unreachable for what is no JSON."""
-    try:
-        return from_json(body)
-    except ValueError:
-        pass
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Unreachable(0, "Unreadable", f"the answer cannot be read: {error!r}", label) from error
 
 
 def _proxy(server: str) -> str | None:

@@ -49,9 +49,8 @@ def _scored(answers: Mapping[str, Answers], metrics: tuple[str, ...], curves: bo
             if all(name in one for one in scores.values()) and (curves or name != "roc_auc"):
                 low, high = interval(name, answers[CHAMPION], answers[CHALLENGER])
                 value = scores[CHALLENGER][name] - scores[CHAMPION][name]
-                between = (
-                    {"low": low, "high": high} if math.isfinite(low + high) else {}
-                )  # too few of a class were drawn
+                # No numbers where too few of a class were drawn.
+                between = {"low": low, "high": high} if math.isfinite(low + high) else {}
                 made["difference"][name] = {"value": value} | between
     return made
 

@@ -62,16 +62,7 @@ def train(pod: Pod) -> None:
             indexes = indexes.to(group.device)
             return nn.functional.cross_entropy(network(x[indexes]), targets[indexes])
 
-        schedule = Schedule(
-            len(y),
-            given.batch_size,
-            given.epochs,
-            given.learning_rate,
-            given.weight_decay,
-            given.seed,
-            data.digest(),
-        )
-        fit(pod, group, schedule, strings(given), model, loss_of)
+        fit(pod, group, Schedule.of(data, given), strings(given), model, loss_of)
         if group.leads:
             _write(pod, given, model, data, held_out, classes)
 

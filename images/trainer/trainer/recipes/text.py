@@ -77,16 +77,7 @@ def train(pod: Pod) -> None:
             ).logits
             return nn.functional.cross_entropy(logits, targets[indexes])
 
-        schedule = Schedule(
-            len(y),
-            given.batch_size,
-            given.epochs,
-            given.learning_rate,
-            given.weight_decay,
-            given.seed,
-            data.digest(),
-        )
-        fit(pod, group, schedule, strings(given), model, loss_of)
+        fit(pod, group, Schedule.of(data, given), strings(given), model, loss_of)
         if not group.leads:
             return
     model.save_pretrained(pod.output, safe_serialization=True)
