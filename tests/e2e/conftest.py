@@ -15,9 +15,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 KUBECONFIG = Path(os.environ.get("NORIA_KUBECONFIG", ROOT / ".cluster" / "kubeconfig"))
 AUDIT_LOG = ROOT / ".cluster" / "audit.log"
-REPLACED = ROOT / ".cluster" / "replaced"
-"""Names of the operator's pods that another list of namespaces replaced, a line each."""
 """What the operator asked the API server of the local cluster."""
+REPLACED = ROOT / ".cluster" / "replaced"
+"""Names of the operator's pods whose rights went while they ran, a line each."""
 OPERATOR = "app.kubernetes.io/name=noria"
 Manifest = dict[str, Any]
 
@@ -72,11 +72,23 @@ def helm(*arguments: str) -> None:
 
 def tell(kubectl: Kubectl, *namespaces: str) -> str:
     """Tells the operator of these namespaces, or of all; name of its pod, when it is the only one."""
-    with REPLACED.open("a") as names:  # what they ask for while their rights go is refused
-        names.writelines(f"{each['metadata']['name']}\n" for each in kubectl.list("pods", "noria-system", OPERATOR))
+    lose(kubectl)
     listed = f"namespaces={json.dumps(namespaces)}"
     helm("upgrade", "noria", str(ROOT / "charts/noria"), "--reuse-values", "--set-json", listed)
     return alone(kubectl)
+
+
+def untell(kubectl: Kubectl) -> None:
+    """Takes the last `tell` back."""
+    lose(kubectl)
+    helm("rollback", "noria")
+    alone(kubectl)
+
+
+def lose(kubectl: Kubectl) -> None:
+    """Notes that the rights of the operator's pods go from here on: what they ask for is refused."""
+    with REPLACED.open("a") as names:
+        names.writelines(f"{each['metadata']['name']}\n" for each in kubectl.list("pods", "noria-system", OPERATOR))
 
 
 def alone(kubectl: Kubectl) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..rights.rights import asked, bound
-from .conftest import AUDIT_LOG, OPERATOR, Kubectl, Manifest, alone, endpoint, helm, tell, until
+from ..rights.rights import asked, bound, refused
+from .conftest import AUDIT_LOG, OPERATOR, Kubectl, Manifest, endpoint, lose, tell, untell, until
 from .test_serving import FLOWER, SMALL, ask, serving, train
 
 POD = "authentication.kubernetes.io/pod-name"
@@ -19,8 +19,7 @@ def listed(kubectl: Kubectl, workspace: str) -> Iterator[str]:
     try:
         yield pod
     finally:
-        helm("rollback", "noria")
-        alone(kubectl)
+        untell(kubectl)
 
 
 def pipeline(name: str, namespace: str, image: str) -> list[Manifest]:
@@ -60,6 +59,7 @@ def test_a_listed_namespace_is_enough(
         "pipelineruns",
         "leases",
     }
+    assert refused(mine) == []
     beside = [each for each in mine if each["objectRef"].get("namespace") != workspace]
     assert {(each["objectRef"].get("namespace"), each["objectRef"]["resource"]) for each in beside} == {
         ("noria-system", "leases")
@@ -71,12 +71,15 @@ def test_a_listed_namespace_that_goes_stops_no_other(kubectl: Kubectl, workspace
     gone = f"{workspace}-gone"
     kubectl.run("create", "namespace", gone)
     pod = tell(kubectl, workspace, gone)
+    lose(kubectl)
     try:
         kubectl.run("delete", "namespace", gone)
         kubectl.run("delete", "pod", pod, "-n", "noria-system")
         train(kubectl, workspace, "onward", "sklearn", {}, "iris")
         (operator,) = kubectl.list("pods", "noria-system", OPERATOR)
         assert operator["metadata"]["name"] != pod and not operator["status"]["containerStatuses"][0]["restartCount"]
+        mine = {pod, operator["metadata"]["name"]}
+        beside = refused(each for each in asked(AUDIT_LOG) if mine & {*each["user"]["extra"][POD]})
+        assert beside and all(f"/namespaces/{gone}/" in each for each in beside), "that namespace alone is refused"
     finally:
-        helm("rollback", "noria")
-        alone(kubectl)
+        untell(kubectl)
