@@ -227,13 +227,22 @@ def fairness() -> list[Manifest]:
 
 
 async def flooded(place: Plane) -> list[Wait]:
-    """Of the calm tenant, while another makes FLOOD trainings as fast as it may."""
+    """Of the calm tenant, while another makes FLOOD trainings as fast as it may, and still waits for some of their Jobs."""
     async with place.session("flood") as session:
         manifests = (training(f"flood{number}") for number in range(FLOOD))
         flooding = asyncio.create_task(submit(session, trainings(NAMESPACE), manifests, 0))
         await asyncio.sleep(QUIET_SECONDS)
         found = await waits(place, "among")
         await flooding
+    jobs = [each for each in place.audit() if each["verb"] == "create" and each["objectRef"]["resource"] == "jobs"]
+    last = {
+        name: max(figures.asked(each) for each in jobs if each["objectRef"]["namespace"] == name)
+        for name in (CALM, NAMESPACE)
+    }
+    if last[NAMESPACE] < last[CALM]:
+        raise RuntimeError(
+            f"the flood was over {last[CALM] - last[NAMESPACE]:.0f} s before the last of the calm tenant"
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -385,10 +386,29 @@ def test_a_training_knows_beforehand_which_record_is_refused(kubectl: Any, case:
     assert (fault(ModelVersion, record) is None) is accepted, fault(ModelVersion, record)
 
 
-def test_every_field_explains_itself(kubectl: Any) -> None:
-    for resource in ("workspace", "trainingjob", "modelversion", "modelendpoint"):
-        text = kubectl("explain", f"{resource}.spec", "--recursive=false").stdout
-        assert text.count("<no description>") == 0, text
+def unexplained(schema: Manifest, path: str) -> Iterator[str]:
+    """Paths of fields that say nothing of themselves."""
+    for name, each in schema.get("properties", {}).items():
+        if not each.get("description"):
+            yield f"{path}.{name}"
+        yield from unexplained(each, f"{path}.{name}")
+    for each in (schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(each, dict):
+            yield from unexplained(each, f"{path}[]")
+
+
+@pytest.mark.parametrize("plural", [name.removesuffix(".yaml") for name in render()])
+def test_every_field_explains_itself(kubectl: Any, plural: str) -> None:
+    definition = json.loads(kubectl("get", "crd", f"{plural}.noria.dev", "-o", "json").stdout)
+    (version,) = definition["spec"]["versions"]
+    fields = version["schema"]["openAPIV3Schema"]["properties"]
+    assert fields["spec"]["properties"]
+    assert [*unexplained(fields["spec"], "spec"), *unexplained(fields.get("status", {}), "status")] == []
+    ran = kubectl("explain", f"{plural}.spec")
+    assert (
+        ran.returncode == 0
+        and f"GROUP:      noria.dev\nKIND:       {definition['spec']['names']['kind']}" in ran.stdout
+    )
 
 
 def test_endpoints_of_core_stay_core(kubectl: Any) -> None:

@@ -64,16 +64,22 @@ BAD = {
         pipeline({"name": "a", "deploy": {"endpoint": "e"}, "retry": {"limit": 1}}),
         "retry belongs to run",
     ),
-    "a deploy step to an endpoint of a long name": (pipeline({"name": "a", "deploy": {"endpoint": "e" * 31}}), "30"),
+    "a deploy step to an endpoint of a long name": (
+        pipeline({"name": "a", "deploy": {"endpoint": "e" * 31}}),
+        "deploy.endpoint: Too long: may not be more than 30",
+    ),
     "a name twice": (pipeline({"name": "a", "run": RUN}, {"name": "a", "run": RUN}), "Duplicate value"),
     "two sources": (
         pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "parameter": "p", "item": True}]}),
         "set exactly one of from, parameter, value, uri and item",
     ),
-    "a reference that is none": (pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "from": "b"}]}), "from"),
+    "a reference that is none": (
+        pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "from": "bcd"}]}),
+        "inputs[0].from in body should match",
+    ),
     "a claim of another scheme": (
         pipeline({"name": "a", "run": RUN, "inputs": [{"name": "x", "uri": "s3://b/c"}]}),
-        "uri",
+        """inputs[0].uri in body should match '^pvc://""",
     ),
     "outputs of a training": (
         pipeline({"name": "a", "train": {"recipe": {"name": "sklearn"}}, "outputs": [{"name": "x", "type": "json"}]}),

@@ -132,10 +132,15 @@ def test_listed_namespaces_alone_are_looked_at(
     assert {each.get("namespace") for each in asked} == {namespace}
 
 
-def test_a_crash_in_the_middle_is_made_good(kubectl: Any, namespace: str, start: Start, eventually: Eventually) -> None:
+def test_a_crash_in_the_middle_is_made_good(
+    control_plane: Any, kubectl: Any, namespace: str, start: Start, eventually: Eventually
+) -> None:
+    """At which write exactly: tests/faults/test_kills.py."""
     first = start(user="first", lease_namespace=namespace)
     eventually(first.leads)
+    before = len(control_plane.writes("first"))
     apply(kubectl, manifest("TrainingJob", "train", namespace, image="x", nodes=2))
+    eventually(lambda: len(control_plane.writes("first")) > before)
     first.signal(signal.SIGKILL)
     eventually(lambda: first.process.poll() is not None)
     start(user="second", lease_namespace=namespace)

@@ -89,10 +89,16 @@ class Later(Fault):
 
 
 class Outage(Fault):
-    """The same refusal to everything for `seconds`, from the `number`-th request that matches on."""
+    """The same refusal to everything for `seconds`, from the `number`-th request that matches on; what is watched ends."""
 
     def __init__(self, matches: Matches, number: int, seconds: float, status: int = 503) -> None:
-        super().__init__(matches, answered(status), number=number)
+        refuse = answered(status)
+
+        async def act(proxy: Proxy, asked: Asked, forward: Forward) -> Answer | None:
+            proxy.end_watches()
+            return await refuse(proxy, asked, forward)
+
+        super().__init__(matches, act, number=number)
         self._seconds, self._until = seconds, 0.0
 
     def due(self, asked: Asked) -> bool:

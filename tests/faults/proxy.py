@@ -131,6 +131,7 @@ class Proxy:
     """By plural: the newest resourceVersion that the operator has been told of."""
     url: str = ""
     _sending: set[asyncio.Future[Answer]] = field(default_factory=set)
+    _watching: set[asyncio.Transport] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         trusted = ssl.create_default_context(cafile=str(self.certificate))
@@ -158,6 +159,11 @@ class Proxy:
     def writes(self) -> list[Passed]:
         """What changed objects, or tried to, in the order in which the API server answered."""
         return [each for each in self.passed if each.asked.written]
+
+    def end_watches(self) -> None:
+        """Breaks the connections of all that are open."""
+        for each in self._watching:
+            each.abort()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         asked = _understood(request, await request.read())
@@ -206,6 +212,8 @@ class Proxy:
         async with upstream:
             response = web.StreamResponse(status=upstream.status, headers={"Content-Type": "application/json"})
             await response.prepare(request)
+            assert request.transport
+            self._watching.add(request.transport)
             try:
                 lines: Lines = aiter(upstream.content)
                 async for line in fault.bent(fault.bend, lines) if fault and fault.bend else lines:
@@ -218,6 +226,8 @@ class Proxy:
                 await response.write_eof()
             except (aiohttp.ClientError, ConnectionError):
                 return _broken(request)
+            finally:
+                self._watching.discard(request.transport)
         return response
 
     def _tell(self, plural: str, manifest: Any) -> None:

@@ -25,13 +25,20 @@ def read(asked: Asked) -> bool:
 
 
 async def ends_the_same(
-    name: str, plane: Any, undisturbed: Any, folder: Path, *faults: Fault, early: tuple[Fault, ...] = ()
+    name: str,
+    plane: Any,
+    undisturbed: Any,
+    folder: Path,
+    *faults: Fault,
+    early: tuple[Fault, ...] = (),
+    ends: tuple[int, ...] = (),
 ) -> None:
-    """Events about the trouble itself may come on top."""
+    """Events about the trouble itself may come on top. `ends`: the codes with which the operator ends meanwhile."""
     expected = await undisturbed(name)
     async with playing(plane, SCENARIOS[name], folder, faults, early) as play:
         outcome = await Outcome.of(play)
         assert all(each.done for each in (*faults, *early))
+        assert tuple(play.operator.ends) == ends, play.operator.words()[-3000:]
         assert "Traceback" not in play.operator.words(), play.operator.words()[-3000:]
     the_same(outcome, expected)
     assert expected.end.events <= outcome.end.events
@@ -66,11 +73,11 @@ async def test_a_write_hangs_for_30_seconds(
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_nothing_is_served_for_90_seconds(name: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
     """From the second write on, the lease and the watches included: the leader gives up, and begins anew."""
-    await ends_the_same(name, plane, undisturbed, tmp_path, Outage(written, 2, 90))
+    await ends_the_same(name, plane, undisturbed, tmp_path, Outage(written, 2, 90), ends=(1,))
 
 
 @pytest.mark.sample(0)
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_nobody_is_known_for_30_seconds(name: str, plane: Any, undisturbed: Any, tmp_path: Path) -> None:
     """401 to everything, as by an API server that is only beginning, or whose keys were changed."""
-    await ends_the_same(name, plane, undisturbed, tmp_path, Outage(written, 2, 30, 401))
+    await ends_the_same(name, plane, undisturbed, tmp_path, Outage(written, 2, 30, 401), ends=(1,))

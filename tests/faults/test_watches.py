@@ -47,14 +47,15 @@ def listing(asked: Asked) -> bool:
 
 
 async def ends_the_same(
-    name: str, plane: Any, undisturbed: Any, folder: Path, *early: Fault, later: tuple[Fault, ...] = (), seconds: float = 120
+    name: str, plane: Any, undisturbed: Any, folder: Path, *early: Fault, later: tuple[Fault, ...] = (), seconds: float = 120, ends: tuple[int, ...] = ()
 ) -> None:  # fmt: skip
-    """All that is told is the same, too."""
+    """All that is told is the same, too. `ends`: the codes with which the operator ends meanwhile."""
     expected = await undisturbed(name)
     async with playing(plane, SCENARIOS[name], folder, later, early) as play:
         play.deadline = seconds
         outcome = await Outcome.of(play)
         assert all(each.done for each in (*early, *later))
+        assert tuple(play.operator.ends) == ends, play.operator.words()[-3000:]
         assert "Traceback" not in play.operator.words(), play.operator.words()[-3000:]
     the_same(outcome, expected)
     assert outcome.end.events == expected.end.events

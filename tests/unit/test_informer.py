@@ -160,14 +160,27 @@ async def test_watches_that_break_after_a_while_are_begun_anew_at_once(
     cluster = Breaking(*"123456789") if cluster is Breaking else Away()
     waits = list[float]()
 
-    async def sleep(seconds: float) -> None:
+    async def wait(_: asyncio.Event, seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 9:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("noria.runtime.informer.asyncio.sleep", sleep)
+    monkeypatch.setattr("noria.runtime.informer._either", wait)
     clock = itertools.count(step=31 if lasts else 0)
     monkeypatch.setattr("noria.runtime.informer.time", SimpleNamespace(monotonic=lambda: next(clock)))
     with pytest.raises(asyncio.CancelledError):
         await Informer(cluster, Store(), "Job", None, lambda kind: None, Groups(cluster)).run()
     assert waits[-1] >= least and (least > 1 or max(waits) <= 0.4)
+
+
+async def test_who_is_away_is_asked_again_when_told_that_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage of 90 s the last of twenty kinds was listed half a minute later, and nobody led until then."""
+    monkeypatch.setattr("noria.runtime.informer.BACKOFF_CAP", 10_000)
+    monkeypatch.setattr("noria.runtime.informer.random.uniform", lambda *_: 10_000)
+    cluster: Any = Refusing()
+    jobs = Informer(cluster, Store(), "Job", None, lambda kind: None, Groups(cluster))
+    running = asyncio.create_task(jobs.run())
+    await asyncio.wait_for(cluster.asked.acquire(), 10)
+    jobs.hurry()
+    await asyncio.wait_for(cluster.asked.acquire(), 10)
+    running.cancel()

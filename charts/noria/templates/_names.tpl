@@ -6,6 +6,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
+{{/* Of what a Prometheus selects by its labels. */}}
+{{- define "noria.monitored" -}}
+{{- merge (include "noria.labels" . | fromYaml) (.Values.monitorLabels | default dict) | toYaml -}}
+{{- end -}}
+
 {{- define "noria.selector" -}}
 app.kubernetes.io/name: noria
 app.kubernetes.io/instance: {{ .Release.Name }}

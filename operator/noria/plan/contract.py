@@ -188,6 +188,8 @@ class Settings(Model):
     """Where progress and signals are read from; empty: no progress is shown, and every signal is Unknown."""
     evaluation_seconds: int = 10
     """Seconds between two evaluations of what is asked of Prometheus."""
+    monitor_labels: dict[str, str] = {}
+    """Labels of PodMonitors and PrometheusRules, by which a Prometheus selects them."""
     namespaces: list[str] = []
     """If not empty, only these are watched, and Workspaces are left alone."""
 

@@ -76,11 +76,15 @@ class Informer:
         self._relist = relist
         self._labels = "" if whole or kind == "Event" else f"{MANAGED_BY}=noria"
         self._fields = REFUSED_PODS if kind == "Event" else ""
-        self._wanted = asyncio.Event()
+        self._wanted, self._hurried = asyncio.Event(), asyncio.Event()
 
     def relist(self) -> None:
         """Ask for a LIST soon: a watch may have lost something."""
         self._wanted.set()
+
+    def hurry(self) -> None:
+        """The API server answers again: a LIST that is backed away from need not wait."""
+        self._hurried.set()
 
     async def run(self) -> None:
         """List and watch, for ever. Raises BeginAnew."""
@@ -90,7 +94,7 @@ class Informer:
             try:
                 since = await self._list()
                 began = time.monotonic()
-                await (self._wait() if self.whole and since else self._watch(since))
+                await (_either(self._wanted, self._relist) if self.whole and since else self._watch(since))
                 failures = 0
             except Gone:
                 log.info("the watch of %s is too old; listing anew", self.kind)
@@ -102,7 +106,8 @@ class Informer:
                     self.listed_at = time.monotonic()
                     self.answered.set()
                 log.warning("list and watch of %s: %s", self.kind, error)
-                await asyncio.sleep(min(BACKOFF_CAP, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1))
+                self._hurried.clear()
+                await _either(self._hurried, min(BACKOFF_CAP, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1))
 
     async def _list(self) -> str | None:
         """Replaces what the store holds; the resourceVersion to watch from, or None where the kind is not served."""
@@ -134,14 +139,6 @@ class Informer:
         self.answered.set()
         return since or None
 
-    async def _wait(self) -> None:
-        """Until it is time to list again."""
-        try:
-            async with asyncio.timeout(self._relist):
-                await self._wanted.wait()
-        except TimeoutError:
-            pass
-
     async def _watch(self, since: str | None) -> None:
         if since is None:
             while not await self._groups.served(KINDS[self.kind].api_version.partition("/")[0]):
@@ -156,3 +153,12 @@ class Informer:
                     self._store.remove(manifest)
                 elif change != "BOOKMARK":
                     self._store.put(manifest)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, for so long at most."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -34,6 +34,8 @@ class Lease:
         self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
         self.ready: Callable[[], bool] = lambda: True
         """It is taken only then: who cannot work would keep others from it."""
+        self.answered: Callable[[], None] = lambda: None
+        """Called when the API server answers again: nobody else asks it as often."""
         self.acquired = asyncio.Event()
         self._renewed = asyncio.Event()
         self._until = 0.0
@@ -52,13 +54,17 @@ class Lease:
 
     async def run(self) -> None:
         """Take it and renew it; returns when it was held and is lost."""
+        silent = False
         while True:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self._renew_deadline / 2):
                     renewed = await self._take()
+                if silent:
+                    self.answered()
+                silent = False
             except (ApiError, TimeoutError) as error:
-                renewed = False
+                renewed, silent = False, True
                 log.warning("the lease cannot be read or renewed: %s", error or "no answer in time")
             if renewed:
                 self._until = began + self._renew_deadline

@@ -87,7 +87,7 @@ class Operator:
             for namespace in places
         ]
         self._of = {place: [each for each in self.informers if each.namespace == place] for place in places}
-        lease.ready = self.ready
+        lease.ready, lease.answered = self.ready, self._hurry
 
     async def run(self) -> None:
         """Until a signal ends it, or a failure that only a new process can mend is raised."""
@@ -203,6 +203,10 @@ class Operator:
             if kind in (*controller.owns, *controller.watches):
                 for key in self.store.refs(controller.resource.kind()):
                     self.queue.add(key)
+
+    def _hurry(self) -> None:
+        for each in self.informers:
+            each.hurry()
 
     def _relist(self, kind: str) -> None:
         for each in self.informers:

@@ -1,9 +1,8 @@
 """What became of an attempt of a step, by its pod or its TrainingJob, and what it gave."""
 
-import json
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from noria.api.pipelinerun import Output, PipelineRun, StepStatus
 from noria.api.ports import VALUE_TYPES
@@ -122,6 +121,15 @@ def _completed(
     return record.model_copy(update=done | {"outputs": outputs or None, "read": read or None, "image": _image(live)})
 
 
+class Told(BaseModel):
+    """The agent's message about a step: an error, or what it gave and the digests of what it read."""
+
+    error: str | None = None
+    message: str = ""
+    outputs: dict[str, dict[str, Any]] = {}
+    inputs: dict[str, str] = {}
+
+
 def _untold(code: int | None) -> str:
     """Why nothing is known of what a step gave; an agent that was ended would be again."""
     if not code:
@@ -136,31 +144,30 @@ def _read(
 ) -> tuple[list[Output], dict[str, str]] | str:
     """What the agent told of each port, or why it cannot be taken. The step could have written to it: nothing is trusted."""
     try:
-        told = json.loads(message)
-        if "error" in told:
-            return str(told.get("message") or told["error"])
+        told = Told.model_validate_json(message)
+        if told.error is not None:
+            return told.message or told.error
         outputs = [
-            _output(run, step, item, attempt, port.name, port.type, told["outputs"][port.name]) for port in step.outputs
+            _output(run, step, item, attempt, port.name, port.type, told.outputs[port.name]) for port in step.outputs
         ]
-        read = {
-            each.name: str(told["inputs"][each.name])
-            for each in step.inputs
-            if (told.get("inputs") or {}).get(each.name)
-        }
     except KeyError as error:
         return f"it gave no {error.args[0]}"
-    except (ValueError, TypeError, AttributeError, ValidationError) as error:
-        return f"what the agent told cannot be read: {error}"
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        return f"what the agent told cannot be read: {where}{': ' if where else ''}{wrong['msg']}"
+    read = {each.name: told.inputs[each.name] for each in step.inputs if told.inputs.get(each.name)}
     faults = [
         (each.name, ports.fault(each.value, port.type))
         for each, port in zip(outputs, step.outputs, strict=True)
         if port.type in VALUE_TYPES
     ]
-    wrong = next((f"output {name}: {text}" for name, text in faults if text), None)
-    return wrong or (outputs, read)
+    return next((f"output {name}: {text}" for name, text in faults if text), (outputs, read))
 
 
-def _output(run: PipelineRun, step: Step, item: int | None, attempt: int, port: str, type: str, told: Any) -> Output:
+def _output(
+    run: PipelineRun, step: Step, item: int | None, attempt: int, port: str, type: str, told: dict[str, Any]
+) -> Output:
     if type in VALUE_TYPES:
         return Output(name=port, value=told["value"])
     uri = containers.artifact_uri(run, step, item, attempt, port)

@@ -14,6 +14,7 @@ from noria.plan.wheel import challengers, stages, wishes
 from noria.plan.wheel.beginning import begin, is_news, refused_rollback
 from noria.plan.wheel.course import WITH_TRAFFIC
 from noria.plan.wheel.ending import stop
+from noria.plan.wheel.trouble import ready
 from noria.plan.wheel.view import BY, RETRY, ROLLBACK_TO, SUPERSEDED, WITHDRAWN, Refusal, Turn, View
 
 
@@ -43,8 +44,10 @@ def _without_past(view: View, turn: Turn) -> Turn:
 
 
 def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
-    """Why the cycle is not worth going on with. The first version that has the route takes over before another one may."""
-    if turn.current is None and cycle.stage == "Moving" and view.service(turn.next):
+    """Why the cycle is not worth going on with. The first version that has the route and is ready takes over before another
+    one may."""
+    first = turn.next if turn.current is None and cycle.stage == "Moving" else None
+    if first and view.service(first) and ready(view.observed, first.inference_service):
         return None
     back, wanted = view.action(ROLLBACK_TO), view.wanted
     going_there = cycle.trigger.reason == "Rollback" and back == cycle.challenger
@@ -66,7 +69,7 @@ def _obsolete(view: View, turn: Turn, cycle: Cycle) -> Refusal | None:
         return _overtaken(view, turn, cycle)
     if not isinstance(wanted, ModelVersion):
         return Refusal(SUPERSEDED, wanted.message)
-    early = cycle.stage not in WITH_TRAFFIC
+    early = cycle.stage not in WITH_TRAFFIC or turn.current is None
     if wanted.metadata.name != cycle.challenger and (pinned or deployed or early):
         return Refusal(SUPERSEDED, f"{wanted.metadata.name} is wanted instead")
     if challenger and turn.next and turn.next.inference_service != view.service_name(challenger):

@@ -12,14 +12,15 @@ from noria.plan.wheel.view import Turn, View
 
 def monitors(view: View, recorded: Turn) -> Iterator[Manifest]:
     """PodMonitor and PrometheusRule, where their definitions are there."""
-    endpoint = view.endpoint
+    endpoint, labels = view.endpoint, view.observed.settings.monitor_labels
     if recorded.current and "PodMonitor" not in view.observed.absent:
-        yield child(endpoint, "PodMonitor", endpoint.metadata.name, {"spec": _scraping(endpoint)})
+        yield child(endpoint, "PodMonitor", endpoint.metadata.name, {"spec": _scraping(endpoint)}, labels=labels)
     if recorded.current and "PrometheusRule" not in view.observed.absent:
         told = (alert(endpoint, each, recorded.current.version) for each in endpoint.spec.monitoring.signals)
         if rules := [each for each in told if each]:
             group = {"name": f"noria-{endpoint.metadata.name}", "rules": rules}
-            yield child(endpoint, "PrometheusRule", endpoint.metadata.name, {"spec": {"groups": [group]}})
+            body = {"spec": {"groups": [group]}}
+            yield child(endpoint, "PrometheusRule", endpoint.metadata.name, body, labels=labels)
 
 
 def _scraping(endpoint: Endpoint) -> Manifest:

@@ -28,9 +28,8 @@ def _served(view: View, turn: Turn) -> Iterator[Condition]:
     elif current:
         why = trouble(observed, current.inference_service) or _absent(view, current)
         yield condition(observed, "Ready", False, why.reason, f"{current.version}: {why.message}")
-    else:
-        why = behind or Refusal("Starting", "nothing is served yet")
-        yield condition(observed, "Ready", False, why.reason, why.message)
+    elif behind:  # as always while nothing serves
+        yield condition(observed, "Ready", False, behind.reason, behind.message)
     if behind:
         yield condition(observed, "UpToDate", False, behind.reason, behind.message)
     else:
@@ -51,7 +50,9 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
     """What keeps the wanted version, or the one in flight, from serving."""
     cycle = turn.cycle
     if cycle is None or cycle.stage is None:
-        return view.wanted if isinstance(view.wanted, Refusal) else None
+        if isinstance(view.wanted, Refusal):
+            return view.wanted
+        return None if turn.current else Refusal("Starting", "nothing is served yet")
     name, following = cycle.challenger or "a new version", turn.next
     if cycle.stage == "Training":
         return Refusal("Training", challengers.words(view, cycle))
