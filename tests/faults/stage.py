@@ -280,8 +280,10 @@ class Outcome:
 
     @classmethod
     async def of(cls, play: Play, renewals: int | None = None) -> "Outcome":
-        """Play it through, with quiet for so many renewals after it."""
+        """Play it through, with quiet for so many renewals after it. Whatever is done to it, it never meets what it did not expect."""
         end = await play.through(renewals)
+        words = play.operator.words()
+        assert "Traceback" not in words, words[words.index("Traceback") :][:3000]
         passed = play.proxy.passed
         lost = outages(passed, play.api.said_of)
         return cls(end, dict(made(passed, play.namespace)), play.since(), passed[: play.began], lost, play.writes)

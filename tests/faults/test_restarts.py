@@ -61,7 +61,6 @@ async def test_killed_and_begun_anew(name: str, part: str, plane: Any, undisturb
     async with playing(plane, SCENARIOS[name], tmp_path, [fault]) as play:
         outcome = await Outcome.of(play)
         assert fault.done
-        assert "Traceback" not in play.operator.words(), play.operator.words()[-3000:]
     the_same(outcome, expected)
     assert outcome.end.events == expected.end.events
 

@@ -156,6 +156,10 @@ def test_of_pods_and_jobs_only_what_plans_read_is_held() -> None:
     spec, status = {"completions": 2, "parallelism": 2, "template": template}, {"conditions": [], "active": 1}
     store.put({"kind": "Job", "metadata": metadata, "spec": spec, "status": status})
     job = store.get(AT)
+    metadata["annotations"] = annotations | {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    store.put({"kind": "Endpoint", "metadata": metadata})
+    endpoint = store.get(Ref("Endpoint", "n", "a"))
+    assert endpoint and endpoint["metadata"] == thing()["metadata"] | {"annotations": annotations}
     assert job and job["metadata"]["annotations"] == annotations and "managedFields" not in job["metadata"]
     assert job["spec"] == {"completions": 2, "template": {"metadata": {"annotations": {"noria.dev/look": "x"}}}}
     assert job["status"] == {"conditions": []}

@@ -1,6 +1,6 @@
 """Keeps what the watches and our own writes told, indexed as plans ask for it, so that observing costs no request.
 
-It holds at least what a plan may read: other people's objects never enter, Pods and Jobs are trimmed, managedFields are dropped.
+It holds at least what a plan may read: other people's objects never enter, Pods and Jobs are trimmed, what is for API server and kubectl alone is dropped.
 """
 
 from collections import defaultdict
@@ -14,10 +14,13 @@ from noria.plan.pipelines.cache import MARK as LOOK
 from noria.plan.pipelines.evaluating import CHAMPION
 from noria.plan.scoring import ORDER
 from noria.plan.training import INDEX_ANNOTATION
+from noria.runtime.shelf import Shelf
 
 Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
 """Told of each change of what is held with the object before and after; None where there is none."""
 
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Holds the object once more, for `kubectl apply` alone."""
 _ENDED = {"exitCode": None, "finishedAt": None, "reason": None, "message": None}
 _CONTAINERS = {
     "name": None, "image": None, "imageID": None,
@@ -76,7 +79,7 @@ class Store:
         """The highest resourceVersion that was told of each kind."""
         self.bereft: set[Ref] = set()
         """Objects of ours of which a child went; whoever has seen to it takes them out."""
-        self._objects: dict[str, dict[Ref, Manifest]] = defaultdict(dict)
+        self._objects: dict[str, Shelf] = defaultdict(Shelf)
         self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)
         self._owned: dict[str, set[Ref]] = defaultdict(set)
         self._labelled: dict[tuple[str, str], dict[tuple[str | None, str], set[Ref]]] = {}
@@ -215,7 +218,10 @@ def _unversioned(manifest: Manifest | None) -> Manifest | None:
 
 
 def _trim(manifest: Manifest) -> Manifest:
-    manifest = manifest | {"metadata": {k: v for k, v in manifest["metadata"].items() if k != "managedFields"}}
+    metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
+    if APPLIED in (given := metadata.get("annotations") or {}):
+        metadata["annotations"] = {key: value for key, value in given.items() if key != APPLIED}
+    manifest = manifest | {"metadata": metadata}
     if manifest["kind"] == "Pod":
         pod = _only(manifest, _POD)
         if conditions := pod.get("status", {}).get("conditions"):
