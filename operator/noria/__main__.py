@@ -4,6 +4,7 @@ the past of an Endpoint."""
 import argparse
 import asyncio
 import json
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -78,14 +79,24 @@ def main(arguments: list[str] | None = None) -> int:
     return _crds(given.folder, given.check)
 
 
+FLOAT = "tag:yaml.org,2002:float"
+
+
 class _Loader(yaml.SafeLoader):
-    """Dates stay texts, as kubectl sends them."""
+    """As kubectl reads YAML: dates stay texts, and 1e-3 is a number."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+    first: [each for each in resolvers if each[0] not in ("tag:yaml.org,2002:timestamp", FLOAT)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    FLOAT,
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
 
 
 def _positive(text: str) -> float:

@@ -31,6 +31,12 @@ def test_files_are_read_as_kubectl_reads_them(tmp_path: Path, capsys: pytest.Cap
         f"kind: Pipeline\nmetadata: {{name: p}}\nspec: {{steps: [{{name: a, run: {{image: x}}, inputs: {inputs}}}]}}\n"
     )
     assert main(["lint", str(dated)]) == 0, capsys.readouterr().out
+    for number in ("1e-3", "5e2", ".5", "1.", "+1.5e+3", "-1"):
+        default = f"parameters: [{{name: a, type: number, default: {number}}}]"
+        dated.write_text(
+            f"kind: Pipeline\nmetadata: {{name: p}}\nspec: {{{default}, steps: [{{name: a, run: {{image: x}}}}]}}\n"
+        )
+        assert main(["lint", str(dated)]) == 0, capsys.readouterr().out
     dated.write_bytes(b"a: \xff\n")
     assert main(["lint", str(dated)]) == 2
     run = tmp_path / "run.yaml"

@@ -32,8 +32,19 @@ def test_what_becomes_of_a_query_is_told_word_by_word(request: pytest.FixtureReq
         ("a" + " or a" * 200, "a" + " or a" * 201),
         ("(" * 50 + "a" + ")" * 50, "(" * 51 + "a" + ")" * 51),
         ("a{b=~'c'}" + "+a{b!~'c'}" * 15, "a{b=~'c'}" + "+a{b!~'c'}" * 16),
+        (r"""a{b=~"\\pL{50}"}""", r"""a{b=~"\\pL{51}"}"""),
+        (r"""a{b=~"(.{5}){100}"}""", r"""a{b=~"(.{5}){101}"}"""),
+        (r"""a{b=~"\\w\u007b50\u007d"}""", r"""a{b=~"\\w\u007b51\u007d"}"""),
     ],
-    ids=["characters", "operators", "brackets", "regular expressions"],
+    ids=[
+        "characters",
+        "operators",
+        "brackets",
+        "regular expressions",
+        "classes",
+        "repetitions",
+        "characters by number",
+    ],
 )
 def test_what_is_as_costly_as_allowed_is_asked(most: str, one_more: str) -> None:
     assert told(most).startswith("asks") and told(one_more).startswith("refused: the query has ")

@@ -30,6 +30,7 @@ RARE: dict[Right, str] = {
     Right(MONITORING, "prometheusrules", "delete"): "the local cluster has no Prometheus operator",
     Right("gateway.networking.k8s.io", "httproutes", "delete"): "when an administrator takes the gateway away",
     Right("policy", "poddisruptionbudgets", "patch"): "when somebody else changed one",
+    Right("policy", "poddisruptionbudgets", "get"): "when somebody else took the name that was due",
     Right("noria.dev", "modelversions", "get"): "when somebody else took the number that was due",
     Right("noria.dev", "trainingjobs", "get"): "when somebody else took the name that was due, or a Service goes",
     Right("noria.dev", "pipelines", "get"): "when a run is past the limits of the history",

@@ -145,7 +145,8 @@ async def test_what_the_chart_grants_is_what_the_operator_uses(
         (folder := tmp_path / scenario.name).mkdir()
         async with playing(plane, scenario, folder, user=OPERATOR) as play:
             await play.through()
-    taken = [Fault(partial(_made, plural=each), _taken) for each in ("modelversions", "jobs", "pods", "trainingjobs")]
+    plurals = ("modelversions", "jobs", "pods", "trainingjobs", "poddisruptionbudgets")
+    taken = [Fault(partial(_made, plural=each), _taken) for each in plurals]
     life = Scenario("life", (), settings=GATEWAY, everywhere=True)
     async with playing(plane, life, tmp_path, taken, user=OPERATOR) as play:
         for each in (edited, paused, cancelled, turned):

@@ -111,6 +111,13 @@ def test_whether_the_server_checked_what_it_loaded_is_told(change: Any, told: st
         assert variant.told("Verified") == "False ForeignRuntime: runtime mine is not known to check digests"
 
 
+def test_a_server_that_refuses_other_files_is_not_verified() -> None:
+    variant = case("digest-mismatch-refuses-to-serve")
+    variant.status.update(current=variant.status.pop("next") | {"digest": "sha256:" + "b" * 64})
+    variant.status.pop("cycle")
+    assert variant.told("Verified").startswith("False DigestMismatch: ")
+
+
 def test_signals_that_say_nothing_are_told_three_at_most() -> None:
     variant = case("signals-are-quiet")
     variant.spec["monitoring"]["signals"] = [

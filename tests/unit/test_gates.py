@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from variants import Variant
 
 from noria.api.rollout import Gate, OnlineGate
 from noria.plan import offline
@@ -30,6 +31,19 @@ def scored(champion: Any = None, challenger: Any = None, **more: Any) -> offline
 def judged(found: offline.Scored, alone: bool = False, **rule: Any) -> offline.Verdict:
     asked = {"test": "pvc://c/x", "metrics": [{"name": "accuracy"}]} | rule
     return offline.judge(Gate.model_validate(asked), found, "spec.gate", alone)
+
+
+def test_before_prometheus_was_asked_no_time_has_passed() -> None:
+    """A new process has no answers: it rolled back what did well, its patience being over."""
+    variant = Variant("endpoint/canary-held-next-step")
+    assert variant.plan().status.manifest()["cycle"]["step"] == 1
+    answers = variant.observed.pop("answers")
+    for seconds in (0, 10_000):
+        told = variant.later(seconds).plan().status.manifest()["cycle"]
+        assert (told["stage"], told["step"]) == ("Canary", 0)
+    variant.observed["answers"] = answers
+    variant.observed["settings"] = {"prometheus_url": ""}
+    assert variant.plan().status.manifest()["cycle"]["stage"] == "RollingBack"
 
 
 def test_a_model_that_is_as_good_passes_and_one_a_little_worse_does_not() -> None:

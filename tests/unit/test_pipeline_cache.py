@@ -1,7 +1,9 @@
 """What is taken from an earlier run, what is not and why, and that nothing is taken that is not as it was."""
 
+import json
 from typing import Any
 
+import pytest
 from runs import DIGEST, World, ended, step
 
 STEPS = [
@@ -106,6 +108,22 @@ def test_items_of_a_foreach_are_taken_one_by_one() -> None:
     assert list(world.active()) == ["fan[1]"]
     assert world.looked().states() == {"fan": "Running", "fan[0]": "Cached", "fan[1]": "Running", "fan[2]": "Cached"}
     assert world.succeed("fan[1]").verdict() == ("True", "Completed")
+
+
+@pytest.mark.parametrize("value", [1.0, [1.0, {"a": 2.0}]])
+def test_a_whole_number_is_known_as_the_api_server_stores_it(value: Any) -> None:
+    """It stores 1.0 as 1, so what took it was made anew in each run."""
+    type = "number" if isinstance(value, float) else "json"
+    steps = [step("a", gives=f"v:{type}", cache={"enabled": False}), step("b", "v=a.v", gives="r:string")]
+
+    def made(world: World) -> World:
+        return world.settle().succeed("a", {"v": value})
+
+    first = made(World({"pipeline": "p"}, [pipeline(*steps)])).succeed("b")
+    assert json.dumps(first.step("a")["outputs"][0]["value"]) == json.dumps(value).replace(".0", "")
+    stored = json.loads(json.dumps(ended(first, "earlier")))
+    second = World({"pipeline": "p"}, [pipeline(*steps), stored], "87654321-0000").settle().succeed("a", {"v": value})
+    assert second.step("b")["state"] == "Cached", second.step("b")
 
 
 def test_a_training_is_taken_with_its_metrics() -> None:

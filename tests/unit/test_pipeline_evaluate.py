@@ -240,6 +240,16 @@ def test_a_champion_without_a_digest_or_data_on_another_claim_are_never_taken() 
     assert again.step("judge")["cache"]["reason"] == "OtherClaim"
 
 
+def test_without_a_digest_a_rerun_judges_again() -> None:
+    """What cannot be compared was taken for the same, so a model that nobody had scored passed."""
+    first = judging(endpoint(), version(digest=None), steps=(*STEPS[:2], step("use", "passed=judge.passed")))
+    first.succeed("judge").fail("use")
+    serves = (endpoint(), version(digest=None))
+    world = World({"rerunOf": "earlier"}, [ended(first, "earlier"), *serves], "87654321-0000").settle().looked()
+    assert world.states() == {"train": "Cached", "judge": "Running", "use": "Pending"}
+    assert world.step("judge")["cache"]["reason"] == "StepChanged"
+
+
 @pytest.mark.parametrize(
     ("serves", "state"),
     [

@@ -72,6 +72,37 @@ def test_a_folder_that_is_gone_is_made_again_and_what_was_approved_of_it_is_aske
     assert approved(world, "bob").states()["train"] == "Running"
 
 
+def test_an_approval_of_what_was_made_anew_far_before_it_is_asked_for_again() -> None:
+    """It was kept if only what stands right before it was."""
+    steps = [
+        step("train", gives="model:model"),
+        step("note", after=["train"]),
+        step("ask", after=["note"], approve={}),
+        step("use", "model=train.model", "by=ask.by"),
+    ]
+    first = approved(World(inline(*steps)).settle().succeed("train").succeed("note")).fail("use")
+    world = again(first).looked("train").succeed("train")
+    assert world.states() == {"train": "Succeeded", "note": "Cached", "ask": "Waiting", "use": "Pending"}
+
+
+def test_a_training_whose_folder_was_not_published_is_not_kept() -> None:
+    """Each rerun failed as the first run had, and nothing said why."""
+    steps = [
+        step("train", train={"recipe": {"name": "sklearn"}}),
+        step("keep", "model=train.model", register={"model": "m"}),
+    ]
+    first = World(inline(*steps)).settle()
+    words = "attempt 1 completed; its folder was not published: data/x cannot be read"
+    first.active()["train"]["status"] = {"conditions": [first.condition("Succeeded", message=words)]}
+    first.settle()
+    train = first.step("train")
+    assert train["message"] == f"TrainingJob {train['job']}: {words}" and "key" not in train
+    assert first.verdict()[0] == "False"
+    world = again(first)
+    assert world.states()["train"] == "Running"
+    assert world.step("train")["cache"] == {"result": "Miss", "reason": "NotSucceeded", "run": "earlier"}
+
+
 def test_the_same_bytes_made_again_keep_what_was_made_of_them() -> None:
     chain = [step("a", gives="d:dataset"), step("b", "d=a.d", gives="d:dataset"), step("c", "d=b.d")]
     first = World(inline(*chain)).settle().succeed("a").succeed("b").fail("c")

@@ -105,6 +105,19 @@ def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be
     assert list(iter(queue.take, None)) == ["a/y", "a/x"]
 
 
+def test_what_was_not_asked_for_ahead_waits_for_three_others_at_most() -> None:
+    """A rollout whose gate failed waited while the pods of 200 runs told of themselves."""
+    queue: Queue[str] = Queue(by_namespace)
+    queue.add("a/gate")
+    taken = list[str]()
+    for number in range(8):
+        queue.add_ahead(f"a/{number}")
+        queue.add_ahead(f"a/{number}x")
+        taken.append(queue.take() or "")
+        queue.done(taken[-1])
+    assert taken == ["a/0", "a/0x", "a/1", "a/gate", "a/1x", "a/2", "a/2x", "a/3"]
+
+
 def test_a_namespace_has_its_share_of_the_workers_and_no_more() -> None:
     queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 2)
     for key in ("a/x", "a/y", "a/z", "b/x"):

@@ -101,7 +101,9 @@ class Rough(Latest):
         before, after = endpoint.status.cycle, planned.status.cycle
         answers, held = self.observed(endpoint).answers, CONTROLLER.needs(endpoint, SETTINGS).steady.values()
         looks = {judge.look(answers.get) for each in held for judge in each.judges}
-        if looks == {Look.NONE} and endpoint.status.current and endpoint.status.current.version in self.versions:
+        current, following = endpoint.status.current, planned.status.current
+        stays = current and following and current.version == following.version
+        if looks == {Look.NONE} and stays and current.version in self.versions:
             assert planned.status.signals == endpoint.status.signals, "what was to need no look"
         if before is None and after and after.trigger.reason == "Signal":
             assert self.prometheus == "up", f"a training on what was not measured: {self.prometheus}"
@@ -122,6 +124,8 @@ class Rough(Latest):
                 )
         if after and after.trigger.reason == "Rollback" and before is None:
             self.known_at[after.number] = set(self.versions)
+        if before and before.trigger.reason == "Rollback" and not after and self.spec["model"].get("track") != "Latest":
+            self.known_at.pop(before.number, None)  # who follows the newest version from then on asks for it
 
     @invariant()
     def records_are_whole(self) -> None:

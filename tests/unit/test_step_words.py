@@ -85,6 +85,16 @@ def test_a_step_whose_outputs_cannot_be_taken_says_why(told: str, cause: str, te
     assert record(world).items() >= failed.items()
 
 
+@pytest.mark.parametrize("more", [{}, {"when": "inputs.x > 0.5"}])
+def test_a_list_where_a_number_is_declared_is_refused(more: Any) -> None:
+    """Each plan raised, for ever."""
+    taken = {"inputs": [{"name": "x", "type": "number", "from": "a.v"}], **more}
+    world = World(inline(step("a", gives="v:json"), step("b", **taken))).settle().succeed("a", {"v": [0.9]})
+    told = world.step("b")
+    assert (told["state"], told["cause"]) == ("Failed", "InvalidInput")
+    assert told["message"] == "input x: it is of type json, not number"
+
+
 def test_a_step_that_told_nothing_is_run_again() -> None:
     world = said(World(inline(step("a", gives="x:integer"))).settle().succeed("a", look=False), "")
     assert record(world).items() >= {"state": "Running", "attempt": 2, "disruptions": 1}.items()

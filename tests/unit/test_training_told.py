@@ -203,6 +203,21 @@ def test_a_training_begins_when_its_first_attempt_did() -> None:
     assert variant.plan().status.manifest()["startTime"] == "2026-11-20T00:00:00Z"
 
 
+def test_a_publisher_that_runs_waits_for_nothing() -> None:
+    """It was told as refused for as long as the Event stood that told so."""
+    variant = Variant("trainingjob/publisher-does-not-start")
+    refused = "pods is forbidden: exceeded quota: noria, requested: requests.cpu=4, used: requests.cpu=7, limited: requests.cpu=8"
+    about = {"involvedObject": {"kind": "Job", "name": "digits-1-publish", "uid": "job-1-publish"}}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "vision"}, **about}
+    variant.observed["children"].append(event | {"reason": "FailedCreate", "message": f"Error creating: {refused}"})
+    pods = [each for each in variant.observed["children"] if each["kind"] == "Pod"]
+    (publisher,) = (each for each in pods if each["metadata"]["labels"]["noria.dev/role"] == "publish")
+    publisher["status"] = {"phase": "Running"}
+    assert variant.told("Succeeded").startswith("Unknown Publishing")
+    variant.observed["children"].remove(publisher)
+    assert variant.told("Succeeded").startswith("Unknown QuotaExceeded")
+
+
 def test_an_ended_training_goes_after_its_time() -> None:
     variant = Variant("trainingjob/finished-ttl-ahead")
     variant.spec["ttlSecondsAfterFinished"] = 60

@@ -55,6 +55,24 @@ def test_a_version_that_may_try_again_is_not_rejected_any_more() -> None:
     assert "noria.dev/retry" in variant.resource["metadata"]["annotations"] and cleared(variant) == set()
     variant.status["rejected"] = []
     assert "retry" in cleared(variant)
+    assert variant.plan().status.cycle is None, "the wish goes first: it would be taken in again when that try is over"
+    del variant.resource["metadata"]["annotations"]
+    assert variant.plan().status.cycle is not None
+
+
+def test_what_was_gone_back_behind_is_not_wanted_again_by_another_runtime() -> None:
+    """Its InferenceService has another name then, and it took all traffic."""
+    variant = case("rollback-by-hand-done-version-is-not-wanted-again")
+    variant.resource["status"] = variant.plan().status.manifest()
+    del variant.resource["metadata"]["annotations"]
+    assert (variant.status["current"]["version"], variant.status["rejected"]) == (
+        "digits-1",
+        ["digits-2-95882", "mv-digits-2"],
+    )
+    variant.spec["predictor"] = {"runtime": "mine"}
+    cycle = variant.plan().status.cycle
+    assert cycle is not None and cycle.challenger == "digits-1"
+    assert "mv-digits-2" not in variant.asks(retry="digits-2").plan().status.rejected
 
 
 def version(number: int, **more: Any) -> Manifest:

@@ -55,7 +55,7 @@ def serve(settings: Settings, threads: int) -> None:
     from server.feedback import Feedback
     from server.ids import Ids, Slices
     from server.model import ServedModel
-    from server.web import Door, feedback_route
+    from server.web import Door, feedback_route, told_apart
 
     metrics.start(settings.name, settings.version, format, settings.digest, bool(settings.digest))
     outcome, slices = outcome_of(runtime.signature, baseline), Slices()
@@ -68,6 +68,7 @@ def serve(settings: Settings, threads: int) -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(asyncio.new_event_loop())  # which ModelServer asks for before it runs its own
     server = ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False)
+    server.dataplane.decode_inference_request = told_apart(server.dataplane.decode_inference_request)
     log.info("serving %s on port %d after %.1f s", settings.name, settings.port, time.monotonic() - started)
     server.start([model])
 

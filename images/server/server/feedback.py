@@ -35,7 +35,8 @@ class Feedback:
         self, endpoint: str, version: str, outcome: Outcome | None, slices: Slices, now: Callable[[], float] = time.time
     ) -> None:
         self.endpoint, self.version, self.outcome, self.slices, self.now = endpoint, version, outcome, slices, now
-        self._foreign: set[str] = set()
+        self._foreign: dict[str, float] = {}
+        """When each other version last made a prediction that was labelled, in seconds; the newest ones are counted."""
         self._classes: set[str] = set()
         """Classes that only other versions know, as their predictions tell."""
         self._begun: set[tuple[str, str]] = set()
@@ -53,7 +54,7 @@ class Feedback:
         if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_LABELS:
             raise InvalidRequest(f"'labels': expected a list of 1 to {MAX_LABELS} objects with 'id' and 'label'")
         seen: dict[str, int] = {}
-        foreign: set[str] = set(self._foreign)
+        foreign = dict[str, float]()
         classes = self._learned(entries, self.outcome)
         labels = []
         for number, entry in enumerate(entries):
@@ -64,9 +65,9 @@ class Feedback:
             if (first := seen.setdefault(entry["id"], number)) != number:
                 raise InvalidRequest(f"labels[{number}].id: stands at labels[{first}] already")
             labels.append(label)
-        self._foreign = foreign
+        self._know(foreign)
         for name in sorted(classes - self._classes):
-            for version in {self.version, *foreign}:
+            for version in {self.version, *self._foreign}:
                 metrics.start_class(self.endpoint, version, name)
         self._classes = classes
         for label in labels:
@@ -77,6 +78,16 @@ class Feedback:
         if self.outcome and (version, slice) not in self._begun:
             self._begun.add((version, slice))
             metrics.start_feedback(self.endpoint, version, self.outcome, slice)
+
+    def _know(self, foreign: dict[str, float]) -> None:
+        """Other versions that a request named, in the place of those whose predictions are oldest."""
+        known = self._foreign | {name: max(at, self._foreign.get(name, at)) for name, at in foreign.items()}
+        order = sorted(known, key=lambda name: (name in foreign, known[name]))
+        for name in order[:-MAX_FOREIGN_VERSIONS]:
+            metrics.end_feedback(self.endpoint, name)
+            self._begun = {each for each in self._begun if each[0] != name}
+            del known[name]
+        self._foreign = known
 
     def _learned(self, entries: list[Any], outcome: Outcome) -> set[str]:
         """With the classes that other versions have predicted: while one is on trial, replicas of both get the labels of both."""
@@ -90,7 +101,7 @@ class Feedback:
                     found |= {name} if len(found) < MAX_FOREIGN_CLASSES else set()
         return found
 
-    def _checked(self, entry: Any, outcome: Outcome, foreign: set[str], classes: set[str]) -> Label:
+    def _checked(self, entry: Any, outcome: Outcome, foreign: dict[str, float], classes: set[str]) -> Label:
         if not isinstance(entry, dict) or set(entry) != {"id", "label"}:
             raise ValueError(": expected an object with 'id' and 'label'")
         try:
@@ -102,14 +113,14 @@ class Feedback:
             raise ValueError(f".id: the prediction is older than {MAX_AGE // 86400} days, its label comes too late")
         if age < -CLOCK_DIFFERENCE:
             raise ValueError(".id: the prediction is from the future")
-        if told.version != self.version and told.version not in foreign:
+        if told.version != self.version:
             if self._form is None or not self._form.fullmatch(told.version):
                 raise ValueError(f".id: {told.version[:80]!r} is no version of this model, which is {self.version!r}")
-            if len(foreign) >= MAX_FOREIGN_VERSIONS:
+            if told.version not in foreign and len(foreign) >= MAX_FOREIGN_VERSIONS:
                 raise ValueError(
-                    f".id: {told.version!r} would be one version more than the {MAX_FOREIGN_VERSIONS} that are counted here"
+                    f".id: {told.version!r} is one version more than the {MAX_FOREIGN_VERSIONS} that a request may name"
                 )
-            foreign.add(told.version)
+            foreign[told.version] = max(told.seconds, foreign.get(told.version, told.seconds))
         if not _fits(told.prediction, outcome, classes if told.version != self.version else set()):
             raise ValueError(".id: holds no prediction of this model")
         if not _fits(entry["label"], outcome, classes):

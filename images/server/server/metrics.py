@@ -70,6 +70,12 @@ def start_feedback(endpoint: str, version: str, outcome: Outcome, slice: str = "
         start_class(endpoint, version, category)
 
 
+def end_feedback(endpoint: str, version: str) -> None:
+    """What was counted of a version goes: nobody compares it any more."""
+    for each in (feedback, feedback_class, feedback_error):
+        each.remove_by_labels({"modelendpoint": endpoint, "version": version})
+
+
 def start_class(endpoint: str, version: str, category: str) -> None:
     """The same for labels of a class."""
     for result in ("tp", "fp", "fn"):

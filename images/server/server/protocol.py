@@ -15,6 +15,8 @@ from kserve import InferOutput, InferRequest, InferResponse
 
 from server.signature import DATATYPES, Array, InvalidRequest, Signature, Tensor, array
 
+MOST_SAMPLES = 65_536
+"""Of a request; a client that goes stops no model, and a program of the recipes takes no more."""
 FROM_KIND = {str(dtype): name for name, dtype in DATATYPES.items()} | {"object": "BYTES"}
 
 
@@ -27,6 +29,7 @@ def from_v1(request: Any, signature: Signature) -> dict[str, Array]:
         )
     if not instances:
         raise InvalidRequest("'instances': expected at least one sample, got none")
+    _few(len(instances), "'instances'")
     values: dict[str, list[Any]] = {tensor.name: [] for tensor in signature.inputs}
     for number, instance in enumerate(instances):
         for name, value in _by_input(instance, number, signature).items():
@@ -62,8 +65,20 @@ def _number(value: Any, number: int, column: str) -> Any:
     return value
 
 
+def _few(samples: int, where: str) -> None:
+    if samples > MOST_SAMPLES:
+        raise InvalidRequest(f"{where}: expected at most {MOST_SAMPLES} samples a request, got {samples}")
+
+
 def _stacked(values: list[Any], tensor: Tensor) -> Array:
-    rows = [array(value, tensor, f"instances[{number}] '{tensor.name}'") for number, value in enumerate(values)]
+    rows = list[Array]()
+    for number, value in enumerate(values):
+        where = f"instances[{number}] '{tensor.name}'"
+        rows.append(array(value, tensor, where))
+        if (
+            number == 0 and len(values) > 1 and tensor.shape[0] == -1
+        ):  # what is wrong with all is told before all are read
+            tensor.check(rows[0][np.newaxis], where)
     shapes = {row.shape for row in rows}
     if len(shapes) == 1:
         with suppress(InvalidRequest):  # which says less than those of the samples
@@ -85,6 +100,7 @@ def from_v2(request: InferRequest, signature: Signature) -> dict[str, Array]:
             )
         if given.datatype != tensor.datatype:
             raise InvalidRequest(f"{where}: expected datatype {tensor.datatype}, got {given.datatype}")
+        _few(given.shape[0] if given.shape else 0, where)
         made[tensor.name] = tensor.check(array(given.data, tensor, where, given.shape), where)
     if missing := [tensor for tensor in signature.inputs if tensor.name not in made]:
         raise InvalidRequest(f"inputs: expected {missing[0].name!r} of {missing[0].describe()}, got none")

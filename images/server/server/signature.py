@@ -105,6 +105,32 @@ class Signature:
         return found[0] if len(found) == 1 else None
 
 
+def agreed(told: Signature | None, own: Signature, file: str) -> Signature:
+    """`told`, if the model has such inputs and outputs; `own`, its own, if nothing is told. Raises InvalidSignature."""
+    if told is None:
+        return own
+    for what, wanted, there in (("input", told.inputs, own.inputs), ("output", told.outputs, own.outputs)):
+        known = {tensor.name: tensor for tensor in there}
+        for tensor in wanted:
+            if tensor.name not in known:
+                names = ", ".join(map(repr, known))
+                raise InvalidSignature(f"noria.json: {what} {tensor.name!r}: {file} has {names}")
+            if what == "input" and not _alike(tensor, known[tensor.name]):
+                raise InvalidSignature(
+                    f"noria.json: input {tensor.name!r} is {tensor.describe()}, of {file} it is {known[tensor.name].describe()}"
+                )
+        if what == "input" and len(wanted) < len(there):
+            names = {tensor.name for tensor in wanted}
+            missing = next(name for name in known if name not in names)
+            raise InvalidSignature(f"noria.json: {file} has input {missing!r}, which is not told")
+    return told
+
+
+def _alike(told: Tensor, own: Tensor) -> bool:
+    """An input of a model may be of any number of dimensions, and then tells none."""
+    return told.datatype == own.datatype and (not own.shape or len(told.shape) == len(own.shape))
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """noria.json of the artifact; empty if it has none."""
     path = folder / "noria.json"
@@ -188,7 +214,7 @@ def array(value: Any, tensor: Tensor, where: str, shape: Sequence[int] | None = 
         with np.errstate(over="ignore"):
             made = came.astype(wanted)
     if shape is not None:
-        if any(size < 0 for size in shape) or math.prod(shape) != made.size:
+        if len(shape) > DEEPEST or any(size < 0 for size in shape) or math.prod(shape) != made.size:
             raise InvalidRequest(f"{where}: expected as many values as shape {list(shape)} says, got {made.size}")
         made = made.reshape(tuple(shape))
     return made

@@ -4,11 +4,12 @@ Routing, middleware and the two lines of log that KServe's writes for each reque
 """
 
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from kserve import InferRequest
 from kserve.errors import (
     InferenceError,
     InvalidInput,
@@ -28,6 +29,11 @@ PREDICTIONS = (":predict", "/infer")
 """How the paths end that are counted."""
 LEFT = 499
 """Code, as nginx counts it, of a request whose client went before it had sent all: no fault of the server's."""
+CLOSED = {
+    "/v2/repository/": "the model is loaded as long as the server runs",
+    "/versions/": "one version is served here: POST to /v2/models/NAME/infer",
+}
+"""Parts of paths that KServe would answer: by letting any client unload the model, or by 501; and what is said instead."""
 JSON = "application/json"
 HANDLERS = (
     (InvalidInput, invalid_input_handler),
@@ -51,6 +57,9 @@ class Door:
         """See ASGI; an exception that reaches this far was answered with 500 inside."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if why := next((why for part, why in CLOSED.items() if part in scope["path"]), None):
+            await _refused(404, why)(scope, receive, send)
             return
         if not scope["path"].endswith(PREDICTIONS):
             await self._answer(scope, receive, send)
@@ -82,7 +91,9 @@ class Door:
                 return False
             size += len(messages[-1].get("body", b""))
             if size > self._most:
-                await self._too_large()(scope, receive, send)
+                text = f"the request has more than {self._most} bytes: send fewer samples at a time, "
+                text += "or, as administrator, raise the chart's server.maxRequestBytes"
+                await _refused(413, text)(scope, receive, send)
                 return True
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         mine = scope["path"] == self._path and self._model.ready
@@ -96,10 +107,6 @@ class Door:
         await self.app(scope, again, send)
         return True
 
-    def _too_large(self) -> Response:
-        text = f"the request has more than {self._most} bytes: send fewer samples at a time, or, as administrator, raise the chart's server.maxRequestBytes"
-        return Response(orjson.dumps({"error": text}), 413, media_type=JSON, headers={"Connection": "close"})
-
     async def _predict(
         self, request: dict[str, Any], headers: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -110,6 +117,26 @@ class Door:
             handler = next(handler for kind, handler in HANDLERS if isinstance(error, kind))
             response = await handler(None, error)
         await response(scope, receive, send)
+
+
+def _refused(code: int, text: str) -> Response:
+    """An answer to a request whose body is not read."""
+    return Response(orjson.dumps({"error": text}), code, media_type=JSON, headers={"Connection": "close"})
+
+
+def told_apart(decode: Callable[..., InferRequest]) -> Callable[..., InferRequest]:
+    """KServe's reading of a v2 request in bytes, of which it takes much for granted: what is missing is the client's mistake."""
+
+    def read(*arguments: Any, **named: Any) -> InferRequest:
+        try:
+            return decode(*arguments, **named)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            text = f"the request's bytes are no v2 request with binary tensor data: {type(error).__name__}: {error}"
+            raise InvalidInput(text) from error
+
+    return read
 
 
 def _plain(headers: dict[str, str], messages: Sequence[Message]) -> dict[str, Any] | None:

@@ -50,6 +50,8 @@ def _feature(name: str, values: npt.NDArray[np.generic]) -> list[Json]:
     values = values.astype(np.float64)
     edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
     edges = edges[edges < values.max()]
+    if not len(edges):  # nearly all are the greatest
+        edges = np.unique(values)[:-1][-1:]
     if not len(edges):
         return []
     counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)

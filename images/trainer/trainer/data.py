@@ -155,6 +155,8 @@ def _numbers(values: tuple[str, ...], column: str, path: Path) -> npt.NDArray[np
     numbers = np.empty(len(values), dtype=np.float32)
     for row, value in enumerate(values):
         try:
+            if "_" in value:  # which Python reads as a separator of digits
+                raise ValueError
             numbers[row] = float(value)
         except ValueError:
             what = "is empty" if not value.strip() else f"is not a number: {value!r}"
@@ -186,6 +188,9 @@ def _csv_labels(values: tuple[str, ...], name: str, path: Path) -> npt.NDArray[n
     if blank := next((number for number, value in enumerate(values, start=1) if not value.strip()), None):
         raise TrainingInputError(f"{path.name}: column {name!r}, row {blank} is empty")
     try:
-        return np.array([int(value) for value in values], dtype=np.int64)
+        numbers = [int(value) for value in values]
+        if all(str(number) == value for number, value in zip(numbers, values, strict=True)):
+            return np.array(numbers, dtype=np.int64)
     except (ValueError, OverflowError):
-        return np.array(values, dtype=np.str_)
+        pass
+    return np.array(values, dtype=np.str_)  # 007 is another label than 7

@@ -1,6 +1,7 @@
 """Training and held-out data: a second input, a second file, or a stratified share of the first."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ def training_and_held_out(
     held_out = read(held_out_path, target, text)
     if held_out.x.shape[1:] != data.x.shape[1:] or held_out.columns != data.columns:
         raise TrainingInputError(f"{held_out_path.name}: samples are shaped or named otherwise than in {path.name}")
-    unknown = sorted({str(label) for label in set(held_out.y.tolist()) - set(data.y.tolist())})
+    if data.y.dtype.kind == "U":  # that all of the few happen to be numbers makes no other labels of them
+        held_out = replace(held_out, y=held_out.y.astype(np.str_))
+    unknown = sorted(set(map(str, held_out.y.tolist())) - set(map(str, data.y.tolist())))
     if unknown:
         raise TrainingInputError(f"{held_out_path.name}: labels {', '.join(unknown)} do not occur in {path.name}")
     return data, held_out

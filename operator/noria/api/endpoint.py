@@ -138,7 +138,8 @@ class EndpointStatus(Status):
     history: Annotated[list[Cycle], Field(json_schema_extra=map_list("number"))] = []
     """The newest ten that are over, the newest first."""
     rejected: list[str] = []
-    """InferenceServices of versions newer than the served one that did not earn the traffic; annotation noria.dev/retry lets one try again."""
+    """InferenceServices of versions newer than the served one that did not earn the traffic, and uids of those that were gone back
+    behind; annotation noria.dev/retry lets one try again."""
     signals: Annotated[list[SignalStatus], Field(json_schema_extra=map_list("name"))] = []
     """What is watched, as it is now."""
     probes: Annotated[list[ProbeStatus], Field(json_schema_extra=map_list("uri"))] = []

@@ -68,6 +68,7 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
     turn = cycle.advance(view)
     retrain = retraining.status(view, before, turn)
     current = turn.current
+    told_of = before.current.version if before.current else None
     probes = probing.step(endpoint, view.served, observed)
     status = EndpointStatus(
         conditions=story.conditions(view, turn),
@@ -80,7 +81,7 @@ def plan(endpoint: Endpoint, observed: Observed) -> Plan:
         history=list(turn.history),
         rejected=list(turn.rejected),
         replicas=_replicas(endpoint, observed, current),
-        signals=view.signals,
+        signals=view.signals if current is None or current.version == told_of else [],
         probes=probes.records,
         worst_signal=signals.worst(endpoint, view.signals),
         retrain=retrain,

@@ -181,15 +181,17 @@ def _publish(draft: _Draft, attempt: Attempt) -> Plan:
             return _publish_again(draft, attempt, publisher)
         made = None if publisher else training.publishing(job, attempt.number, observed.settings)
         text = f"attempt {attempt.number} completed; its folder is being hashed"
-        refused = attempts.refusals(observed, publisher["metadata"]["name"]) if publisher else ()
-        trouble = causes.waiting(attempts.pods_of(job, observed, attempt.number, "publish"), refused)
+        pods = attempts.pods_of(job, observed, attempt.number, "publish")
+        refused = attempts.refusals(observed, publisher["metadata"]["name"]) if publisher and not pods else ()
+        trouble = causes.waiting(pods, refused)
         reason, text = (trouble.reason, f"{text}: {trouble.message}") if trouble else ("Publishing", text)
         return draft.go_on(reason, text, running=attempt.number, made=(made,))
     if job.spec.output.model is None:
+        why = f"; its folder was not published: {published.text or published.error}" if published.error else ""
         return draft.end(
             True,
             "Completed",
-            f"attempt {attempt.number} completed",
+            f"attempt {attempt.number} completed{why}",
             metrics=published.message.get("metrics") or None,
             output=_written(draft, attempt, published),
         )

@@ -11,7 +11,7 @@ from noria.plan.contract import KINDS
 from noria.plan.manifests import MANAGED_BY
 from noria.runtime.cluster import Cluster
 from noria.runtime.errors import ApiError, Forbidden, Gone, NotFound
-from noria.runtime.store import Store
+from noria.runtime.store import Store, trimmed
 
 log = logging.getLogger(__name__)
 RELIST_SECONDS = 600
@@ -116,7 +116,7 @@ class Informer:
         with self._store.listing(self.kind) as touched:
             try:
                 items, since = await self._cluster.list(
-                    self.kind, self.namespace, labels=self._labels, fields=self._fields
+                    self.kind, self.namespace, labels=self._labels, fields=self._fields, kept=trimmed
                 )
             except NotFound:
                 items, since = [], ""

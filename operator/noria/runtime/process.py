@@ -195,7 +195,7 @@ class Operator:
 
     def _look_at(self, key: Ref) -> None:
         if self.store.get(key) is not None:
-            self.queue.add(key)
+            self.queue.add_ahead(key)
 
     def _look_at_all(self, kind: str) -> None:
         """A kind came or went: whatever has such children is planned anew."""

@@ -112,9 +112,9 @@ class Poller:
 
     async def _ask(self, session: aiohttp.ClientSession, asked: Asked) -> None:
         """Asks, holds the answer, and tells of the keys that are to be looked at now; others it notes."""
-        _, query = asked
+        place, query = asked
         limits, at = _limits(query), datetime.now(UTC)
-        said = await self._said(session, query, limits, at)
+        said = await self._said(session, query, limits, at, alone=bool(place))
         async with self._reading:  # one answer at a time, and between two whatever else is ready has its turn
             await asyncio.sleep(0)
             begun = await self._judge(query, said if isinstance(said, Reply) else self._read(query, said, at))
@@ -151,8 +151,10 @@ class Poller:
                 for key in concerned:
                     self._changed(key)
 
-    async def _said(self, session: aiohttp.ClientSession, query: Query, limits: Limits, at: datetime) -> bytes | Reply:
-        """What came, or why nothing did."""
+    async def _said(
+        self, session: aiohttp.ClientSession, query: Query, limits: Limits, at: datetime, *, alone: bool
+    ) -> bytes | Reply:
+        """What came, or why nothing did; `alone`: one namespace asks it, and what it asks may be too much."""
         try:
             return await self._sent(session, query, limits)
         except TooLong:
@@ -160,9 +162,9 @@ class Poller:
             text = f"the answer is longer than {OWN.most_bytes / 2**20:.0f} MiB; aggregate, for example with max()"
             return Reply(error=text, at=at)
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and limits is OWN:
+            if isinstance(error, TimeoutError) and alone:
                 PROMETHEUS_QUERIES.labels("failed").inc()
-                text = f"Prometheus has no answer within {limits.seconds} s; ask for less, or record a part of it by a rule"
+                text = f"Prometheus has no answer within {limits.seconds} s; ask for less (a shorter window), or record a part of it by a rule"
                 return Reply(error=text, at=at)
             return self._silence(error, at)
 
@@ -220,12 +222,13 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _turns(at_once: int) -> Queue[Asked]:
-    return Queue(lambda asked: asked[0], share=lambda waiting: at_once)
+    return Queue(lambda asked: asked[0], share=lambda waiting: at_once // 2)
 
 
 def _namespace(query: Query, asking: Collection[Ref]) -> str:
-    """Whose query it is: namespaces take turns. Those of a query that serves all count as one."""
-    return "" if query.label else next((key.namespace or "" for key in asking), "")
+    """Whose query it is: namespaces take turns. Queries that serve several count as one."""
+    places = {key.namespace or "" for key in asking}
+    return places.pop() if len(places) == 1 else ""
 
 
 def _limits(query: Query) -> Limits:

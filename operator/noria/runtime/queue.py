@@ -2,7 +2,8 @@
 
 Namespaces take turns, so that one with a thousand keys does not keep another's single key waiting, and none has more than
 its share of the workers: an API server that is asked by few answers each of them sooner, and a webhook that hangs holds up
-its own tenant. Within a namespace, keys that were asked for ahead go before the others: what has begun goes on before more begins.
+its own tenant. Within a namespace, keys that were asked for ahead go before the others, what has begun goes on before more begins;
+but of four one is of the others, so that none of them waits for ever.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ Lanes = tuple[OrderedDict[K, None], OrderedDict[K, None]]
 SHARE, LEAST_SHARE = 8, 2
 """Keys of one namespace that run at once; and where more than CROWD wait."""
 CROWD = 32
+AHEAD = 3
+"""So many keys go ahead of another that waits."""
 SPARE = 64
 """Times that do not count any more, of keys that were looked at before, which may stay until then."""
 
@@ -49,6 +52,8 @@ class Queue(Generic[K]):
         self._resting: dict[str, Lanes[K]] = {}
         """Namespaces that have their share of the workers, and more that is ready."""
         self._workers: Counter[str] = Counter()
+        self._passed: Counter[str] = Counter()
+        """How many keys in a row went ahead of those of their namespace that wait."""
         self._ready: dict[K, bool] = {}
         self._running: set[K] = set()
         self._again: dict[K, bool] = {}
@@ -109,7 +114,11 @@ class Queue(Generic[K]):
             if self._workers[group] >= self._share(len(ahead) + len(others)):
                 self._resting[group] = lanes
                 continue
-            key, _ = (ahead or others).popitem(last=False)
+            first = bool(ahead) and not (others and self._passed[group] == AHEAD)
+            key, _ = (ahead if first else others).popitem(last=False)
+            self._passed[group] = self._passed[group] + 1 if first and others else 0
+            if not self._passed[group]:
+                del self._passed[group]
             self._workers[group] += 1
             if ahead or others:
                 self._turns[group] = lanes

@@ -132,7 +132,7 @@ class Store:
         if revision <= max(_revision(old) if old else -1, self._gone[ref.kind].get(ref, -1)):
             return
         self._touch(ref)
-        self._set(ref, old, _trim(manifest))
+        self._set(ref, old, trimmed(manifest))
 
     def remove(self, manifest: Manifest) -> None:
         """Take in that an object is gone as of its resourceVersion."""
@@ -162,7 +162,7 @@ class Store:
         for ref in (old | set(new)) - touched:
             before, after = self.get(ref), new.get(ref)
             if before is None or after is None or _revision(before) != _revision(after):
-                self._set(ref, before, _trim(after) if after else None)
+                self._set(ref, before, trimmed(after) if after else None)
 
     def count(self) -> dict[str, int]:
         """How many objects of each kind are held."""
@@ -217,7 +217,8 @@ def _unversioned(manifest: Manifest | None) -> Manifest | None:
     return manifest and manifest | {"metadata": manifest["metadata"] | {"resourceVersion": None}}
 
 
-def _trim(manifest: Manifest) -> Manifest:
+def trimmed(manifest: Manifest) -> Manifest:
+    """What a plan may read of an object."""
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
     if APPLIED in (given := metadata.get("annotations") or {}):
         metadata["annotations"] = {key: value for key, value in given.items() if key != APPLIED}

@@ -121,7 +121,7 @@ def test_labels_of_other_versions_and_at_most_8_of_them() -> None:
     feedback = receiver("versions")
     ids = [forged(version=f"m-{number}") for number in range(2, 3 + MAX_FOREIGN_VERSIONS)]
     entries = [{"id": one, "label": "yes"} for one in ids]
-    with pytest.raises(InvalidRequest, match=r"labels\[8\]\.id: 'm-10' would be one version more than the 8"):
+    with pytest.raises(InvalidRequest, match=r"labels\[8\]\.id: 'm-10' is one version more than the 8"):
         feedback.accept({"labels": entries})
     assert feedback.accept({"labels": entries[:-1]}) == MAX_FOREIGN_VERSIONS
     assert feedback.accept({"labels": [{"id": forged(), "label": "no"}, entries[0]]}) == 2
@@ -131,6 +131,25 @@ def test_labels_of_other_versions_and_at_most_8_of_them() -> None:
     for version in ("", "mine"):
         with pytest.raises(InvalidRequest, match="no version of this model"):
             receiver("alone", version=version).accept({"labels": entries[:1]})
+
+
+def test_a_version_whose_trial_is_long_over_makes_room_for_the_next() -> None:
+    """With the ninth challenger a champion refused the labels of all that stood beside its."""
+    feedback = receiver("trials")
+    for number in range(2, 4 + MAX_FOREIGN_VERSIONS):
+        given = forged(version=f"m-{number}", seconds=NOW - 1000 + number)
+        assert feedback.accept({"labels": [{"id": given, "label": "no"}, {"id": forged(), "label": "yes"}]}) == 2
+    there = [number for number in range(2, 4 + MAX_FOREIGN_VERSIONS) if counted_of("trials", f"m-{number}") is not None]
+    assert there == list(range(4, 4 + MAX_FOREIGN_VERSIONS))
+    late = forged(version="m-2", seconds=NOW - 2000)
+    assert feedback.accept({"labels": [{"id": late, "label": "no"}]}) == 1
+    assert counted_of("trials", "m-2") == 1 and counted_of("trials", "m-4") is None
+
+
+def counted_of(endpoint: str, version: str) -> float | None:
+    """Labels that told of a wrong prediction; None without such a series."""
+    labels = {"modelendpoint": endpoint, "version": version, "slice": "", "correct": "false"}
+    return REGISTRY.get_sample_value("noria_feedback_total", labels)
 
 
 def test_series_of_a_slice_begin_at_0_with_its_first_prediction_and_those_of_a_version_with_its_first_label() -> None:

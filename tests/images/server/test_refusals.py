@@ -11,9 +11,12 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
-from server.formats import UnsafeModel, UnsupportedModel, archive, onnx
+from server.formats import UnsafeModel, UnsupportedModel, archive, onnx, torch_export
+from server.signature import InvalidSignature, Signature, Tensor
 from support import MODELS, digest_of, environment, start
 
 
@@ -315,6 +318,67 @@ def test_server_refuses_external_data_outside_the_folder(copied: Any, tmp_path: 
     message = refused("iris", folder, tmp_path / "log", NORIA_MODEL_DIGEST="")
     assert message.startswith("UnsupportedModel: model.onnx: onnxruntime refuses it, export it anew with all its data")
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "change", "message"),
+    [
+        ("iris", {"name": "pixels"}, "noria.json: input 'pixels': model.onnx has 'features'"),
+        (
+            "iris",
+            {"datatype": "FP64"},
+            "noria.json: input 'features' is FP64 [-1, 4], of model.onnx it is FP32 [-1, 4]",
+        ),
+        ("digits", {"datatype": "FP64"}, "noria.json: input 'features' is FP64, in model.pt2 it is FP32"),
+    ],
+)
+def test_a_signature_of_another_model(
+    copied: Any, tmp_path: Path, job: str, change: dict[str, Any], message: str
+) -> None:
+    """It served, and failed on each request."""
+    folder = copied(job)
+    card = json.loads((folder / "noria.json").read_text())
+    card["signature"]["inputs"][0] |= change
+    (folder / "noria.json").write_text(json.dumps(card))
+    assert refused(job, folder, tmp_path / "log", NORIA_MODEL_DIGEST="") == f"InvalidSignature: {message}\n"
+
+
+def test_weights_that_are_not_there(copied: Any, tmp_path: Path) -> None:
+    """transformers draws them at random, in each process others."""
+    folder = copied("docs")
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    name = next(each for each in weights if each.startswith("classifier."))
+    del weights[name]
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+    message = refused("docs", folder, tmp_path / "log", NORIA_MODEL_DIGEST="")
+    assert (
+        message == f"UnsupportedModel: model.safetensors: it lacks {name}: save the whole model, with save_pretrained\n"
+    )
+
+
+class Named(torch.nn.Module):
+    """Gives its outputs by name."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The sum of each row, and the largest of it."""
+        return {"total": x.sum(1), "largest": x.amax(1)}
+
+
+def test_outputs_that_a_program_names_keep_their_names(tmp_path: Path) -> None:
+    """They were named by their order in noria.json."""
+    torch.export.save(torch.export.export(Named(), (torch.zeros(2, 3),)), tmp_path / "model.pt2")
+    x = Tensor("x", "FP32", (-1, 3))
+    told = Signature((x,), (Tensor("largest", "FP32", (-1,)), Tensor("total", "FP32", (-1,))))
+    made = torch_export.load(tmp_path, told, 1).predict({"x": np.array([[1, 2, 3], [4, 5, 6]], np.float32)})
+    assert {name: value.tolist() for name, value in made.items()} == {"total": [6, 15], "largest": [3, 6]}
+    other = Signature((x,), (Tensor("largest", "FP32", (-1,)), Tensor("sum", "FP32", (-1,))))
+    with pytest.raises(InvalidSignature, match=r"its outputs are largest, sum, those of model\.pt2 largest, total"):
+        torch_export.load(tmp_path, other, 1)
+    with pytest.raises(InvalidSignature, match=r"it tells of 1 outputs, model\.pt2 has 2"):
+        torch_export.load(tmp_path, Signature((x,), told.outputs[:1]), 1)
+    with pytest.raises(InvalidSignature, match=r"it tells of 2 inputs, model\.pt2 has 1"):
+        torch_export.load(tmp_path, Signature((x, x), told.outputs), 1)
 
 
 @pytest.mark.parametrize(

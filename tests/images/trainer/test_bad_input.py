@@ -35,6 +35,7 @@ def test_parameters(name: str, value: str, part: str) -> None:
         ("a,target\n1,0\n,1\n", "data.csv: column 'a', row 2 is empty"),
         ("a,target\n1,0\n2, \n", "data.csv: column 'target', row 2 is empty"),
         ("a,target\n1,0\nx,1\n", "column 'a', row 2 is not a number: 'x'"),
+        ("a,target\n1,0\n1_2,1\n", "column 'a', row 2 is not a number: '1_2'"),
         ("a,target\n1,0\ninf,1\n", "column 'a', row 2 is not finite"),
         ("a,target\n1,0\n1\n", "line 3 has 1 values, the header has 2"),
         ("a,target\n1,0\n2,0\n", "all labels are 0"),
@@ -119,6 +120,34 @@ def test_texts_take_as_much_memory_as_they_are_long_and_labels_may_be_long_numbe
     (tmp_path / "data.csv").write_text("text,target\n" + f"{long},{'9' * 30}\n" + "short,1\n" * 4)
     data, _ = training_and_held_out({"train": tmp_path}, "target", 0.3, 0, "text")
     assert data.x.dtype == object and set(data.y.tolist()) == {"9" * 30, "1"} and long in data.x.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        (["1", "-2", "30"], [1, -2, 30]),
+        (["1_1", "11", "2_1"], ["1_1", "11", "2_1"]),
+        (["01", "1", "007"], ["01", "1", "007"]),
+        (["+1", "1", "2"], ["+1", "1", "2"]),
+    ],
+)
+def test_labels_are_numbers_only_if_all_are_written_as_such(
+    tmp_path: Path, labels: list[str], read: list[int | str]
+) -> None:
+    """Two labels became one, and came back as a third."""
+    (tmp_path / "data.csv").write_text("a,target\n" + "".join(f"1,{label}\n" for label in labels * 5))
+    data, _ = training_and_held_out({"train": tmp_path}, "target", 0.2, 0)
+    assert set(data.y.tolist()) == set(read)
+
+
+def test_held_out_labels_are_of_the_type_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("a,target\n1,0\n2,1\n3,3+\n")
+    (tmp_path / "test.csv").write_text("a,target\n1,0\n2,1\n")
+    assert training_and_held_out({"train": tmp_path}, "target", 0.2, 0)[1].y.tolist() == ["0", "1"]
+    (tmp_path / "train.csv").write_text("a,target\n1,0\n2,1\n")
+    (tmp_path / "test.csv").write_text("a,target\n1,0\n2,3+\n")
+    with pytest.raises(TrainingInputError, match=r"test\.csv: labels 3\+ do not occur in train\.csv"):
+        training_and_held_out({"train": tmp_path}, "target", 0.2, 0)
 
 
 def test_channels_first_are_taken_however_many_there_are(tmp_path: Path) -> None:

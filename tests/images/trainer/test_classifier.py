@@ -193,6 +193,15 @@ def test_baseline_bins_are_closed_above() -> None:
     assert made["predictions"] == {"name": "label", "categories": ["n", "y"], "proportions": [0.75, 0.25]}
 
 
+@pytest.mark.parametrize("usual", [0.0, 1.0])
+def test_a_feature_that_is_nearly_always_the_same_has_a_baseline(usual: float) -> None:
+    """Where the usual value is the greatest it had none, and its drift was seen by nobody."""
+    x = np.full((1000, 1), usual, dtype=np.float32)
+    x[:50] = 1 - usual
+    (feature,) = baseline(("active",), x, ["n", "y"], np.array([0, 1]))["features"]
+    assert feature == {"name": "active", "edges": [0.0], "proportions": [0.95, 0.05] if usual == 0 else [0.05, 0.95]}
+
+
 def test_a_checkpoint_of_other_data_starts_anew(training: Any, tmp_path: Path) -> None:
     """Orders, classes and what is held out follow from the data."""
     job = training("classifier", "iris", epochs="2")

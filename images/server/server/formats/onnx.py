@@ -8,7 +8,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from server.formats import UnsupportedModel
-from server.signature import Array, Signature, Tensor
+from server.signature import Array, Signature, Tensor, agreed
 
 DATATYPES = {
     "tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(float16)": "FP16", "tensor(bool)": "BOOL", "tensor(string)": "BYTES",
@@ -44,7 +44,7 @@ def load(folder: Path, signature: Signature | None, threads: int) -> Onnx:
             f"model.onnx: onnxruntime refuses it, export it anew with all its data in this folder: {' '.join(str(error).split())[:600]}"
         ) from error
     own = Signature(tuple(map(_tensor, session.get_inputs())), tuple(map(_tensor, session.get_outputs())))
-    return Onnx(session, signature or own)
+    return Onnx(session, agreed(signature, own, "model.onnx"))
 
 
 def _tensor(node: Any) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from server.formats import UnsupportedModel
 from server.formats.archive import check
-from server.signature import Array, Signature, Tensor
+from server.signature import Array, InvalidSignature, Signature, Tensor
 
 DATATYPES = {
     torch.float16: "FP16", torch.float32: "FP32", torch.float64: "FP64", torch.bool: "BOOL", torch.uint8: "UINT8",
@@ -28,7 +28,9 @@ class TorchExport:
         arguments = [torch.from_numpy(np.ascontiguousarray(inputs[tensor.name])) for tensor in self.signature.inputs]
         with torch.inference_mode():
             made = self.module(*arguments)
-        values = [made] if isinstance(made, torch.Tensor) else list(made.values() if isinstance(made, dict) else made)
+        if isinstance(made, dict):
+            return self.signature.named({str(name): value.numpy() for name, value in made.items()})
+        values = [made] if isinstance(made, torch.Tensor) else list(made)
         names = self._names or [f"output{number}" for number in range(len(values))]
         return self.signature.named({name: value.numpy() for name, value in zip(names, values, strict=True)})
 
@@ -38,7 +40,31 @@ def load(folder: Path, signature: Signature | None, threads: int) -> TorchExport
     checked = check(folder / "model.pt2")
     torch.set_num_threads(threads)
     program = torch.export.load(checked)
+    if signature:
+        _agree(signature, program)
     return TorchExport(program.module(), signature or Signature(_inputs(program), ()))
+
+
+def _agree(told: Signature, program: torch.export.ExportedProgram) -> None:
+    """Inputs are known by their order, outputs too, but for those that the program itself names. Raises InvalidSignature."""
+    graph, shape = program.graph_signature, program.call_spec.out_spec
+    for what, tensors, there in (
+        ("inputs", told.inputs, graph.user_inputs),
+        ("outputs", told.outputs, graph.user_outputs),
+    ):
+        if tensors and len(tensors) != len(there):
+            raise InvalidSignature(f"noria.json: it tells of {len(tensors)} {what}, model.pt2 has {len(there)}")
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    for tensor, name in zip(told.inputs, graph.user_inputs, strict=True):
+        value = values.get(str(name))
+        if isinstance(value, torch.Tensor) and DATATYPES.get(value.dtype) != tensor.datatype:
+            own = DATATYPES.get(value.dtype, str(value.dtype))
+            raise InvalidSignature(f"noria.json: input {tensor.name!r} is {tensor.datatype}, in model.pt2 it is {own}")
+    names = {tensor.name for tensor in told.outputs}
+    if told.outputs and shape and shape.type is dict and names != set(map(str, shape.context)):
+        raise InvalidSignature(
+            f"noria.json: its outputs are {', '.join(sorted(names))}, those of model.pt2 {', '.join(sorted(map(str, shape.context)))}"
+        )
 
 
 def _inputs(program: torch.export.ExportedProgram) -> tuple[Tensor, ...]:

@@ -22,9 +22,15 @@ class Transformer:
 
     def __init__(self, folder: Path, signature: Signature | None) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        self.model = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True
-        ).eval()
+        loaded, found = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):  # which transformers draws at random, anew in each process
+            raise UnsupportedModel(
+                f"model.safetensors: it lacks {', '.join(missing[:5])}{' and others' if missing[5:] else ''}: "
+                "save the whole model, with save_pretrained"
+            )
+        self.model = loaded.eval()
         room = getattr(self.model.config, "max_position_embeddings", None) or LONGEST
         padding = getattr(getattr(self.model.base_model, "embeddings", None), "padding_idx", None)
         if padding is not None:  # RoBERTa and its like count positions from behind that of the padding

@@ -56,8 +56,9 @@ def _take_in(turn: Turn, step: Step, name: str, item: int | None) -> None:
         turn.take(name, after)
         if after.state == "Running" and (left := outcomes.time_left(step, after, turn.now)) is not None:
             turn.waits.append(left)
-    if turn.records[name].state == "Succeeded" and not step.on_exit:
-        taken = turn.records[name]
+    taken = turn.records[name]
+    given = {each.name for each in taken.outputs or ()}
+    if taken.state == "Succeeded" and not step.on_exit and not (step.train and "model" not in given):
         inputs = resolve(turn.frozen, step, turn.records, item)
         if step.evaluate and live:
             inputs = evaluating.as_scored(inputs, live)

@@ -180,10 +180,13 @@ def _kept(turn: Turn, step: Step, name: str, item: int | None, inputs: Inputs) -
     record = turn.kept().get(name)
     if record is None or record.state not in GAVE:
         return "NotSucceeded" if record else "NoEarlierRun"
-    needed = (turn.frozen.step(each) for each in graph.feeds(step) | set(step.after)) if step.approve else ()
+    if step.train and all(each.name != "model" for each in record.outputs or ()):
+        return "NotSucceeded"  # its folder was not published
+    needed = (turn.frozen.step(each) for each in graph.awaited(turn.frozen.steps, step)) if step.approve else ()
     anew = any(turn.records[unit].state == "Succeeded" for each in needed for unit, _ in turn.units(each))
     if step.evaluate:  # beside the same champion, or one that the run itself has made
-        same = evaluating.itself(inputs) or key(step, inputs, record.read, turn.observed.settings) == record.key
+        known = key(step, inputs, record.read, turn.observed.settings)
+        same = evaluating.itself(inputs) or (known is not None and known == record.key)
         return Candidate(run, record) if same else "StepChanged"
     if not _registered(turn, step, record, inputs):
         return "ArtifactChanged"

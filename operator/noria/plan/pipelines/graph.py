@@ -25,6 +25,17 @@ def before(steps: Iterable[Step]) -> dict[str, set[str]]:
     return {each.name: feeds(each) | set(each.after) | (ordinary if each.on_exit else set()) for each in steps}
 
 
+def awaited(steps: Iterable[Step], step: Step) -> set[str]:
+    """Names of all steps that must have ended before it, directly or not."""
+    needs, found = before(steps), set[str]()
+    left = [step.name]
+    while left:
+        more = needs[left.pop()] - found
+        found |= more
+        left += more
+    return found
+
+
 def ordered(steps: Sequence[Step]) -> list[Step]:
     """The steps, each behind those that it needs, else as they are written; CycleError if there is a cycle."""
     named = {each.name: each for each in steps}

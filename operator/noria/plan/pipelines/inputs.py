@@ -65,7 +65,8 @@ def resolve(frozen: Frozen, step: Step, records: Records, item: int | None = Non
             }
             continue
         type = each.type or given
-        if not isinstance(value, list) and (wrong := ports.fault(value, type)):
+        gathered = each.from_ and frozen.step(graph.source(each.from_)[0]).foreach is not None
+        if not gathered and (wrong := ports.fault(value, type)):
             raise Unfit(f"input {each.name}: {wrong}")
         found.values[each.name] = (type, value)
     return found

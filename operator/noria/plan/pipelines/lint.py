@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NamedTuple
 
 from noria.api.pipeline import Component, KeptPipelineSpec, PipelineSpec
@@ -10,6 +11,9 @@ from noria.api.step import Step
 from noria.plan.pipelines import calendar, graph, ports
 from noria.plan.pipelines.frozen import outputs, resolved
 from noria.plan.pipelines.steps import ITEMS, inside
+
+MOST = 100
+"""Faults that are told: to look for near names takes milliseconds each, and a pipeline may name 250,000 steps in vain."""
 
 
 class Problem(NamedTuple):
@@ -27,32 +31,34 @@ class Problem(NamedTuple):
 
 
 def problems(spec: PipelineSpec, components: Mapping[str, Component]) -> list[Problem]:
-    """All faults of a pipeline; what follows from another fault alone is not told."""
-    found = [*_names(spec), *_parameters(spec)]
+    """The faults of a pipeline, MOST at most; what follows from another fault alone is not told."""
+    return list(islice(_problems(spec, components), MOST))
+
+
+def _problems(spec: PipelineSpec, components: Mapping[str, Component]) -> Iterator[Problem]:
+    yield from _names(spec)
+    yield from _parameters(spec)
     steps: dict[str, Step] = {}
     for each in spec.steps:
         if each.component and each.component not in components:
             remedy = f"create it, or name one of: {_listed(components)}"
-            found.append(Problem(f"steps[{each.name}].component", f"there is no Component {each.component}", remedy))
+            yield Problem(f"steps[{each.name}].component", f"there is no Component {each.component}", remedy)
             continue
         if each.component:
-            found += _interface(each, components[each.component])
+            yield from _interface(each, components[each.component])
             each = resolved(each, components[each.component])
         steps[each.name] = each
     unread = {each.name for each in spec.steps} - steps.keys()
     if chain := graph.cycle(spec.steps):
         text = " -> ".join(chain)
-        return [
-            *found,
-            Problem(f"steps[{chain[-1]}]", f"it needs itself: {text}", "take one of these bindings or after away"),
-        ]
+        yield Problem(f"steps[{chain[-1]}]", f"it needs itself: {text}", "take one of these bindings or after away")
+        return
     typed = _Types(spec, steps, unread)
     for each in steps.values():
-        found += _order(each, steps, unread)
-        found += typed.read(each)
-        found += (Problem(f"steps[{each.name}]{path}", *rest) for path, *rest in inside(each, typed.inputs(each)))
-    found += typed.wholes()
-    return found
+        yield from _order(each, steps, unread)
+        yield from typed.read(each)
+        yield from (Problem(f"steps[{each.name}]{path}", *rest) for path, *rest in inside(each, typed.inputs(each)))
+    yield from typed.wholes()
 
 
 def given(spec: PipelineSpec, values: Iterable[Given]) -> list[Problem]:

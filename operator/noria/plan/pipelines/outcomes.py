@@ -169,7 +169,7 @@ def _output(
     run: PipelineRun, step: Step, item: int | None, attempt: int, port: str, type: str, told: dict[str, Any]
 ) -> Output:
     if type in VALUE_TYPES:
-        return Output(name=port, value=told["value"])
+        return Output(name=port, value=ports.stored(told["value"]))
     uri = containers.artifact_uri(run, step, item, attempt, port)
     return Output(name=port, uri=uri, digest=str(told["digest"]), format=told.get("format"))
 
@@ -195,13 +195,14 @@ def of_training(step: Step, record: StepStatus, live: Manifest, now: str) -> Ste
         return record.model_copy(
             update={"state": "Failed", "cause": succeeded.reason, "message": text, "end_time": end}
         )
-    outputs = [Output(name="metrics", value=status.metrics or {})]
+    outputs = [Output(name="metrics", value=ports.stored(status.metrics or {}))]
     if status.output:
         written = status.output
         outputs.append(Output(name="model", uri=written.uri, digest=written.digest, format=written.format))
     if status.model_version:
         outputs.append(Output(name="version", value=status.model_version))
-    done: dict[str, Any] = {"state": "Succeeded", "cause": None, "message": None, "end_time": end, "outputs": outputs}
+    lost = None if status.output else shortened(f"TrainingJob {record.job}: {succeeded.message}")
+    done: dict[str, Any] = {"state": "Succeeded", "cause": None, "message": lost, "end_time": end, "outputs": outputs}
     done |= {"attempt": status.attempts[-1].number} if status.attempts else {}
     seen = {"read": status.output.inputs, "image": status.output.image} if status.output else {"read": None}
     return record.model_copy(update=done | seen)

@@ -7,6 +7,8 @@ from typing import Any
 from noria.api.ports import VALUE_TYPES
 from noria.plan.manifests import canonical
 
+LEAST_EXPONENT = 1e21
+"""From here on Go writes a number with an exponent, so that it stays no whole one."""
 VALUE_LIMIT = 1024
 """Bytes of one value as JSON; a list that foreach gathers may be longer."""
 
@@ -47,6 +49,16 @@ def fault(value: Any, type: str) -> str | None:
         if size > VALUE_LIMIT
         else None
     )
+
+
+def stored(value: Any) -> Any:
+    """The value as an API server stores it: 1.0 becomes 1."""
+    if isinstance(value, dict):
+        return {name: stored(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [stored(each) for each in value]
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < LEAST_EXPONENT
+    return int(value) if whole else value
 
 
 def text(value: Any) -> str:

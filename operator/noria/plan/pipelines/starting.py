@@ -1,5 +1,7 @@
 """How a step of a run starts, goes on, or is passed over once those before it have ended."""
 
+import re
+
 from noria.api.modelversion import ModelVersion
 from noria.api.pipelinerun import Output, StepState, StepStatus
 from noria.api.step import Step
@@ -175,8 +177,9 @@ def _again(turn: Turn, step: Step, record: StepStatus) -> bool:
 def _ask(turn: Turn, step: Step, inputs: Inputs) -> None:
     assert step.approve is not None
     text = step.approve.message or "waits for an approval"
-    for name, (_, value) in inputs.values.items():
-        text = text.replace(f"{{{name}}}", str(value))
+    if inputs.values:  # in one pass: a value that names another input is a value
+        told = {name: str(value)[: outcomes.MESSAGE_LIMIT] for name, (_, value) in inputs.values.items()}
+        text = re.sub(rf"\{{({'|'.join(map(re.escape, told))})\}}", lambda found: told[found[1]], text)
     how = f"kubectl annotate nrun {turn.run.metadata.name} noria.dev/by=<you> noria.dev/approve={step.name} (or noria.dev/reject)"
     turn.set(step.name, "Waiting", APPROVAL, f"{text}: {how}", start_time=turn.now)
 

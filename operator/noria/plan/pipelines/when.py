@@ -1,14 +1,18 @@
 """Conditions of steps: CEL over the step's own inputs, checked against their types before anything runs.
 
-Google's runtime bounds recursion (32) and iterations (10,000), so that an expression cannot hold the operator up.
+Google's runtime bounds recursion (32) and iterations (10,000), so that an expression cannot hold the operator up; and here it is
+seen to that none makes values larger and larger, which nothing there bounds.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 TYPES = {"string": "STRING", "integer": "INT", "number": "DOUBLE", "boolean": "BOOL", "json": "DYN"}
 """Of the ports' types that a condition may look at: CEL's."""
+MACRO = re.compile(r"\b(all|exists|exists_one|filter|map)(?:\s|//[^\n]*)*\(")
+"""What looks at each of a list. With + in it a value is doubled for each: nine such steps make a gigabyte of ten letters."""
 RUN = "run"
 """The variable that tells a step with onExit what came of the run."""
 
@@ -20,6 +24,8 @@ def variable(name: str) -> str:
 
 def fault(expression: str, inputs: Mapping[str, str], on_exit: bool = False) -> str | None:
     """Why an expression over inputs of those types cannot be judged; None if it can."""
+    if grows := _grows(expression):
+        return grows
     try:
         compiled = _compiled(expression, _variables(inputs, on_exit))
     except RuntimeError as error:
@@ -31,6 +37,8 @@ def fault(expression: str, inputs: Mapping[str, str], on_exit: bool = False) -> 
 def holds(expression: str, inputs: Mapping[str, tuple[str, Any]], run: str | None = None) -> bool | str:
     """Whether the expression holds for inputs given by type and value; a text says why that cannot be told."""
     types = {name: type for name, (type, _) in inputs.items()}
+    if grows := _grows(expression):
+        return grows
     data = {variable(name): _coerced(type, value) for name, (type, value) in inputs.items() if type in TYPES}
     try:
         compiled = _compiled(expression, _variables(types, run is not None))
@@ -46,8 +54,20 @@ def holds(expression: str, inputs: Mapping[str, tuple[str, Any]], run: str | Non
     return f"it gave {': '.join(each.strip() for each in str(value).split(':')[:2])}"
 
 
+def _grows(expression: str) -> str | None:
+    found = MACRO.search(expression) if "+" in expression else None
+    return found and f"it has + beside {found[1]}(), which may make values of any size; have a step work it out"
+
+
 def _coerced(type: str, value: Any) -> Any:
-    return float(value) if type == "number" else value
+    """A number as a double, in a json too: an API server stores 1.0 as 1, and CEL adds no double to a whole number."""
+    if type == "json":
+        if isinstance(value, dict):
+            return {name: _coerced(type, each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [_coerced(type, each) for each in value]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if type == "number" or (type == "json" and whole) else value
 
 
 def _variables(inputs: Mapping[str, str], on_exit: bool) -> tuple[tuple[str, str], ...]:

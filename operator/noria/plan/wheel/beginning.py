@@ -4,7 +4,7 @@ from noria.api.cycle import Cycle, Trigger
 from noria.api.modelversion import ModelVersion
 from noria.plan.wheel import retraining
 from noria.plan.wheel.course import enter
-from noria.plan.wheel.view import BY, ROLLBACK_TO, Refusal, Turn, View, has_served
+from noria.plan.wheel.view import BY, RETRY, ROLLBACK_TO, Refusal, Turn, View, has_served, turned_down
 
 
 def begin(view: View, turn: Turn) -> Turn:
@@ -13,6 +13,9 @@ def begin(view: View, turn: Turn) -> Turn:
     if back:  # nothing else begins before the wish is taken away, or it would end what just began
         trigger = Trigger(reason="Rollback", by=view.action(BY))
         return turn if refused_rollback(view, turn) else _open(view, turn, trigger, view.version(back))
+    again = view.version(view.action(RETRY))
+    if again and not turned_down(view.endpoint.status.rejected, view.service_name(again), again):
+        return turn  # the wish was taken in and goes first, or it would be taken in again when that try is over
     wanted = view.wanted
     if isinstance(wanted, ModelVersion) and is_news(view, turn, wanted):
         return _open(view, turn, _asked(view, turn, wanted), wanted)
@@ -51,7 +54,9 @@ def refused_rollback(view: View, turn: Turn) -> Refusal | None:
 def is_news(view: View, turn: Turn, wanted: ModelVersion) -> bool:
     """Whether the wanted version is another than the served one and has not been rejected."""
     name = view.service_name(wanted)
-    return name not in turn.rejected and not (turn.current and turn.current.inference_service == name)
+    return not turned_down(turn.rejected, name, wanted) and not (
+        turn.current and turn.current.inference_service == name
+    )
 
 
 def _open(view: View, turn: Turn, trigger: Trigger, challenger: ModelVersion | None) -> Turn:

@@ -8,6 +8,7 @@ functions and aggregations that drop or forge labels work on what was read. The 
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
@@ -22,7 +23,11 @@ MOST_OPERATORS = 200
 DEEPEST = 50
 """Brackets within each other: what is parsed is written anew by recursion, four calls of Python for each."""
 MOST_EXPRESSIONS = 16
-"""The parser compiles each regular expression, which takes up to 60 ms."""
+MOST_CLASSES = 500
+"""What texts may cost that may be regular expressions, for the parser compiles each: a class of Unicode such as \\w counts 10 (0.2 ms),
+any other 1, and all of them as often as a text repeats things."""
+UNICODE, CLASS, REPEATED = re.compile(r"\\[a-zA-Z]"), re.compile(r"[.\[]"), re.compile(r"\{[^}]*\}")
+CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})")
 OPERATOR = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 ASIDE = re.compile(r"""["](?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|#[^\n]*""", re.DOTALL)
 """Strings and comments: brackets there open nothing."""
@@ -39,17 +44,21 @@ def confined(query: str, namespace: str) -> str:
 
     Raises InvalidQuery if it is empty, longer than 4,096 characters, cannot be parsed, names another namespace, gives a
     string or a range of samples, or is too costly to parse (200 operators and parentheses, 50 brackets within each other,
-    16 regular expressions).
+    16 regular expressions, 50 classes in them).
     """
-    text, refusal = _judged(query, namespace)
+    return _found(query, namespace)[0]
+
+
+def is_scalar(query: str, namespace: str) -> bool:
+    """Whether a query gives a number without labels and not a vector: a comparison of it is no alert. Raises as `confined`."""
+    return _found(query, namespace)[1]
+
+
+def _found(query: str, namespace: str) -> tuple[str, bool]:
+    text, scalar, refusal = _judged(query, namespace)
     if refusal:
         raise InvalidQuery(refusal)
-    return text
-
-
-def is_scalar(query: str) -> bool:
-    """Whether a query that can be parsed gives a number without labels and not a vector: a comparison of it is no alert."""
-    return _scalar(ast.parse(query))
+    return text, scalar
 
 
 def _scalar(node: ast.Expr) -> bool:
@@ -63,15 +72,16 @@ def _scalar(node: ast.Expr) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _judged(query: str, namespace: str) -> tuple[str, str]:
-    """The confined query, or why there is none: both are asked for again and again, and may have taken long to find."""
+def _judged(query: str, namespace: str) -> tuple[str, bool, str]:
+    """The confined query and whether it is a number, or why there is none: both are asked for again and again, and may have
+    taken long to find."""
     try:
-        return _confined(query, namespace), ""
+        return *_confined(query, namespace), ""
     except InvalidQuery as refusal:
-        return "", str(refusal)
+        return "", False, str(refusal)
 
 
-def _confined(query: str, namespace: str) -> str:
+def _confined(query: str, namespace: str) -> tuple[str, bool]:
     if not query.strip():
         raise InvalidQuery("the query is empty; write a PromQL expression that gives one number")
     if len(query) > LONGEST:
@@ -79,15 +89,17 @@ def _confined(query: str, namespace: str) -> str:
     _bounded(len(OPERATOR.findall(query)), MOST_OPERATORS, "operators and parentheses")
     _bounded(_depth(query), DEEPEST, "brackets within each other")
     _bounded(query.count("=~") + query.count("!~"), MOST_EXPRESSIONS, "regular expressions")
+    _bounded(sum(map(_classes, ASIDE.findall(query))), MOST_CLASSES, "classes and repetitions in regular expressions")
     _read_alike(query)
-    inner, text = _parsed(query, namespace)
+    tree, text = _parsed(query, namespace)
+    inner = tree
     while isinstance(inner, ast.ParenExpr):
         inner = inner.expr
     if isinstance(inner, ast.MatrixSelector | ast.SubqueryExpr):
         raise InvalidQuery(f"{text} gives a range of samples; make a number of it, for example with avg_over_time()")
     if isinstance(inner, ast.StringLiteral):
         raise InvalidQuery(f"{text} is a string; write an expression that gives a number")
-    return text
+    return text, _scalar(tree)
 
 
 def _parsed(query: str, namespace: str) -> tuple[ast.Expr, str]:
@@ -113,6 +125,13 @@ def _bounded(count: int, most: int, what: str) -> None:
             f"the query has {count} {what}, at most {most} are allowed; simplify it, or record a part of it by a rule"
         )
         raise InvalidQuery(text)
+
+
+def _classes(text: str) -> int:
+    """What it may take to compile a text as a regular expression: more is counted than there is."""
+    text = CHARACTER.sub(lambda found: chr(min(int(found[1] or found[2], 16), sys.maxunicode)), text)
+    repeated = math.prod(max(map(int, re.findall(r"\d+", each)), default=1) or 1 for each in REPEATED.findall(text))
+    return (10 * len(UNICODE.findall(text)) + len(CLASS.findall(text))) * repeated
 
 
 def _depth(query: str) -> int:

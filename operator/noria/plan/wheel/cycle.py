@@ -36,10 +36,10 @@ def _without_past(view: View, turn: Turn) -> Turn:
     """Without versions whose time is over, and with a rejected one that may try again."""
     now, retry = view.observed.now, view.action(RETRY)
     again = view.version(retry)
-    name = view.service_name(again) if again else None
+    marks = {view.service_name(again), again.metadata.uid} if again else set()
     return turn._replace(
         retiring=tuple(each for each in turn.retiring if each.until is None or moment(each.until) > now),
-        rejected=tuple(each for each in turn.rejected if each != name),
+        rejected=tuple(each for each in turn.rejected if each not in marks),
     )
 
 

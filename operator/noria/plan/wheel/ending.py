@@ -80,9 +80,10 @@ def _thinned(cycle: Cycle) -> Cycle:
 
 def _kept(view: View, turn: Turn, rejected: tuple[str, ...]) -> tuple[str, ...]:
     """Rejections that still matter: of versions that exist and are not the served one."""
-    alive = {view.service_name(each) for each in view.versions} - {
-        turn.current.inference_service if turn.current else ""
-    }
+    current = turn.current
+    others = [each for each in view.versions if not current or each.metadata.name != current.version]
+    alive = {view.service_name(each) for each in view.versions} - {current.inference_service if current else ""}
+    alive |= {each.metadata.uid for each in others}
     return tuple(dict.fromkeys(each for each in rejected if each in alive))
 
 

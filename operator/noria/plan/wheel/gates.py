@@ -33,9 +33,14 @@ def online(
     return results
 
 
-def asked(gates: Iterable[OnlineGate], namespace: str, observed: Observed) -> datetime:
-    """The moment up to which Prometheus has told about all of them: of the oldest answer; now, where nothing is asked."""
-    answers = (observed.answers.get(query) for gate in gates for query in queries(gate, namespace))
+def asked(gates: Iterable[OnlineGate], namespace: str, observed: Observed) -> datetime | None:
+    """The moment up to which Prometheus has told about all of them: of the oldest answer; now, where nothing is asked. None
+    while it has not been asked all: a new process has no answers, and nothing has run out by that."""
+    if not observed.settings.prometheus_url:
+        return observed.now
+    answers = [observed.answers.get(query) for gate in gates for query in queries(gate, namespace)]
+    if None in answers:
+        return None
     return min((each.at for each in answers if each and each.at), default=observed.now)
 
 

@@ -75,7 +75,7 @@ def _questions(
         from noria.plan.wheel.confinement import confined, is_scalar
 
         text = confined(query or "", namespace)
-        return Questions(Query(f"vector({text})" if is_scalar(text) else text), None)
+        return Questions(Query(f"vector({text})" if is_scalar(query or "", namespace) else text), None)
     if type == "Staleness":
         return Questions(None, None)
     values, samples = _asked(type, metric, quantile)

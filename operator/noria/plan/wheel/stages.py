@@ -95,6 +95,8 @@ def watched(view: View, turn: Turn, cycle: Cycle) -> Turn:
         return turn
     # Time passes as far as Prometheus has told: an answer from before the end of the hold is about the stage before.
     told = gates.asked(rollout.gates, namespace, view.observed)
+    if told is None:
+        return turn
     elapsed, hold = (told - moment(cycle.settled_time)).total_seconds(), traffic.hold(view.endpoint, cycle)
     if not traffic.settled(view, turn):  # another weight: its hold begins when the gateway has taken it
         return turn._replace(cycle=cycle.model_copy(update={"settled_time": None}))
@@ -128,7 +130,8 @@ def moving(view: View, turn: Turn, cycle: Cycle) -> Turn:
         turn = turn._replace(retiring=(*turn.retiring, leaving(view, old, stays)))
         if cycle.trigger.reason == "Rollback" and (track := view.endpoint.spec.model.track):
             newer = _newer(view, following, cycle) if track == "Latest" else ()
-            rejected = (*rejected, old.inference_service, *newer)
+            left = view.version(old.version)
+            rejected = (*rejected, old.inference_service, *([left.metadata.uid] if left else []), *newer)
     current = following.model_copy(update={"since": view.now})
     told = {
         "outcome": "Promoted",
@@ -146,7 +149,7 @@ def _newer(view: View, target: Served, cycle: Cycle) -> Iterator[str]:
     for each in view.versions:
         created = each.metadata.creation_timestamp
         if back and each.spec.version > back.spec.version and (created is None or created <= began):
-            yield view.service_name(each)
+            yield each.metadata.uid
 
 
 def rolling_back(view: View, turn: Turn, cycle: Cycle) -> Turn:

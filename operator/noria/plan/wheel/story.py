@@ -12,7 +12,7 @@ from noria.plan.wheel import challengers, serving, traffic
 from noria.plan.wheel.beginning import refused_rollback
 from noria.plan.wheel.scoring import waits
 from noria.plan.wheel.trouble import ready, trouble
-from noria.plan.wheel.view import APPROVE, BY, RETRAIN, RETRY, ROLLBACK_TO, Refusal, Turn, View
+from noria.plan.wheel.view import APPROVE, BY, RETRAIN, RETRY, ROLLBACK_TO, Refusal, Turn, View, turned_down
 
 
 def conditions(view: View, turn: Turn) -> list[Condition]:
@@ -54,6 +54,10 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
             return view.wanted
         return None if turn.current else Refusal("Starting", "nothing is served yet")
     name, following = cycle.challenger or "a new version", turn.next
+    if cycle.stage == "RollingBack":
+        said = serving.rejection(view.route)
+        late = f"; Gateway {_gateway(view)} {said}" if said else ""
+        return Refusal("RollingBack", f"all traffic goes back to {cycle.champion}: {cycle.message}{late}")
     if cycle.stage == "Training":
         return Refusal("Training", challengers.words(view, cycle))
     if cycle.stage == "Scoring":
@@ -81,10 +85,13 @@ def _behind(view: View, turn: Turn) -> Refusal | None:
         return Refusal("Moving", f"{name} takes over")
     if following and not ready(view.observed, following.inference_service):
         return Refusal("NotReady", f"{name} is not ready any more")
-    gateway = f"Gateway {view.observed.settings.gateway_namespace}/{view.observed.settings.gateway_name}"
     said = serving.rejection(view.route)
     reason, words = ("RouteRejected", said) if said else ("Routing", "has not accepted the route yet")
-    return Refusal(reason, f"{name} is ready; {gateway} {words}")
+    return Refusal(reason, f"{name} is ready; Gateway {_gateway(view)} {words}")
+
+
+def _gateway(view: View) -> str:
+    return f"{view.observed.settings.gateway_namespace}/{view.observed.settings.gateway_name}"
 
 
 def _verified(view: View, version: str, service: str) -> Condition:
@@ -92,6 +99,8 @@ def _verified(view: View, version: str, service: str) -> Condition:
     live = view.child("InferenceService", service) or {}
     model = live.get("spec", {}).get("predictor", {}).get("model", {})
     told = {each["name"]: each.get("value") for each in model.get("env", [])}
+    if (why := trouble(view.observed, service)) and why.reason == "DigestMismatch":
+        return condition(view.observed, "Verified", False, why.reason, why.message)
     if told.get("NORIA_MODEL_DIGEST"):
         return condition(
             view.observed, "Verified", True, "DigestMatches", f"the server loaded {told['NORIA_MODEL_DIGEST']}"
@@ -209,7 +218,7 @@ def done(view: View, recorded: Turn) -> tuple[str, ...]:
     if view.action(APPROVE) and not _may_be_approved(cycle, view.action(APPROVE)):
         over.append(APPROVE)
     again = view.version(view.action(RETRY))
-    if view.action(RETRY) and (again is None or view.service_name(again) not in recorded.rejected):
+    if view.action(RETRY) and (again is None or not turned_down(recorded.rejected, view.service_name(again), again)):
         over.append(RETRY)
     asked = {each for each in (ROLLBACK_TO, RETRAIN, APPROVE, RETRY) if view.action(each)}
     over += [each for each in (ROLLBACK_TO, RETRAIN, APPROVE, RETRY, BY) if annotations.get(each) == ""]

@@ -1,6 +1,6 @@
 """What the decisions about one Endpoint look at together, and what an Endpoint remembers of its versions."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +58,11 @@ class Turn(NamedTuple):
             tuple(status.history),
             tuple(status.rejected),
         )
+
+
+def turned_down(rejected: Collection[str], service: str, version: ModelVersion) -> bool:
+    """Whether a version did not earn the traffic as it would be served by `service`, or was gone back behind."""
+    return service in rejected or version.metadata.uid in rejected
 
 
 def has_served(turn: Turn, version: ModelVersion) -> bool:

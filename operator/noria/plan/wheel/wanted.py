@@ -6,7 +6,7 @@ from noria.api.endpoint import Endpoint
 from noria.api.modelversion import ModelVersion
 from noria.plan.contract import Manifest
 from noria.plan.wheel import serving, wishes
-from noria.plan.wheel.view import Refusal, Turn, has_served, served_record
+from noria.plan.wheel.view import Refusal, Turn, has_served, served_record, turned_down
 from noria.plan.wheel.wishes import Wish
 
 NOTHING_DEPLOYED = "NothingDeployed"
@@ -38,7 +38,7 @@ def may_follow(endpoint: Endpoint, versions: Sequence[ModelVersion], name: str) 
 def unfit(endpoint: Endpoint, versions: Sequence[ModelVersion], version: ModelVersion) -> Refusal | None:
     """Why a version that exists is not served."""
     name = version.metadata.name
-    if serving.service_name(endpoint, version) in endpoint.status.rejected:
+    if turned_down(endpoint.status.rejected, serving.service_name(endpoint, version), version):
         how = f"kubectl annotate mep {endpoint.metadata.name} noria.dev/retry={name} noria.dev/by=<you>, to let it try again"
         return Refusal("Rejected", f"{name} did not earn the traffic (status.history says why); {how}")
     if version.spec.format == "custom" and not endpoint.spec.predictor.runtime:
@@ -106,7 +106,7 @@ def _newest(endpoint: Endpoint, versions: Sequence[ModelVersion]) -> ModelVersio
         )
         return Refusal("OnlyOlderVersions", text)
     rejected = endpoint.status.rejected
-    fit = (each for each in reversed(rising) if serving.service_name(endpoint, each) not in rejected)
+    fit = (each for each in reversed(rising) if not turned_down(rejected, serving.service_name(endpoint, each), each))
     return next(fit, rising[-1])
 
 
