@@ -76,7 +76,9 @@ class Process:
     def __init__(self, case: Case, server: Server) -> None:
         self.leads = True
         self._now = lambda: server.now.timestamp()
-        self.queue: Queue[Ref] = Queue(lambda key: key.namespace or "", now=self._now, share=lambda waiting: LOOKS)
+        self.queue: Queue[Ref] = Queue(
+            lambda key: key.namespace or "", now=self._now, share=lambda group, waiting: LOOKS
+        )
         self.store = Store(self._changed)
         self.store.absent = set(case.absent)
         reach = Reach(server, self)

@@ -173,6 +173,28 @@ async def test_watches_that_break_after_a_while_are_begun_anew_at_once(
     assert waits[-1] >= least and (least > 1 or max(waits) <= 0.4)
 
 
+async def test_that_it_answers_is_heard_while_a_list_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where connections hang, a list may break after the lease was answered."""
+    monkeypatch.setattr("noria.runtime.informer.BACKOFF_CAP", 10_000)
+    monkeypatch.setattr("noria.runtime.informer.random.uniform", lambda *_: 10_000)
+    asked, breaks = asyncio.Semaphore(0), asyncio.Event()
+
+    class Hanging:
+        async def list(self, kind: str, namespace: str | None, **_: Any) -> tuple[list[Manifest], str]:
+            asked.release()
+            await breaks.wait()
+            raise Unreachable(0, "Unreachable", "no answer", kind)
+
+    cluster: Any = Hanging()
+    jobs = Informer(cluster, Store(), "Job", None, lambda kind: None, Groups(cluster))
+    running = asyncio.create_task(jobs.run())
+    await asyncio.wait_for(asked.acquire(), 10)
+    jobs.hurry()
+    breaks.set()
+    await asyncio.wait_for(asked.acquire(), 10)
+    running.cancel()
+
+
 async def test_who_is_away_is_asked_again_when_told_that_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an outage of 90 s the last of twenty kinds was listed half a minute later, and nobody led until then."""
     monkeypatch.setattr("noria.runtime.informer.BACKOFF_CAP", 10_000)

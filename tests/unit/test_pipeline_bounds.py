@@ -21,12 +21,22 @@ LETTERS = "['0123456789']"
         LETTERS + ".map // x\n (a, a+a)[0] == ''",
         LETTERS + ".filter(a, a+a != '').size() > 0",
         LETTERS + ".all(a, a+a != '')",
+        "[[1]" + ".map(a, [a, a, a, a, a, a, a, a])" * 9 + "].exists(a, a == a)",
+        "[1].map(a, {'a': a, 'b': a}).exists(a, a == a)",
     ],
 )
 def test_a_condition_whose_values_could_grow_is_refused(expression: str) -> None:
     """Nine steps of 24 letters each made a gigabyte, and ended the operator of all."""
     assert "which may make values of any size" in (when.fault(expression, {"s": "string"}) or "")
     assert "which may make values of any size" in str(when.holds(expression, {"s": ("string", "x")}))
+
+
+def test_whether_a_value_could_grow_is_told_at_once() -> None:
+    """62 characters took 20 s."""
+    for text in ("1 + all" + "// " * 330 + "x", "map" + " //\n" * 200, "all" + " " * 1000):
+        began = time.process_time()
+        assert when.fault(text, {}) is not None
+        assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,31 @@ async def test_a_query_of_ones_own_gets_less_time_and_its_silence_blames_nobody(
     assert OWN_LIMITS.seconds < SHARED_LIMITS.seconds
 
 
+@pytest.mark.parametrize("hangs", ["one", "all"])
+async def test_what_one_namespace_alone_asks_is_too_much_only_if_others_are_answered(
+    prometheus: tuple[Prometheus, str], monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    """Windows that nobody else has, as a tenant may choose them, were told as Prometheus' silence."""
+    server, url = prometheus
+    mine = Query("mine", "modelendpoint")
+    server.hanging = {"mine"} if hangs == "one" else {"mine", SHARED.promql}
+    server.answers = {SHARED.promql: [row("a", 1)]}
+    monkeypatch.setattr("noria.runtime.prometheus.SHARED", SHARED_LIMITS._replace(seconds=0.3))
+    answers, changed = Answers(), asyncio.Queue[Ref]()
+    asking = {mine: {A}, SHARED: {A, B}}
+    running = asyncio.create_task(
+        Poller(url, lambda: asking, answers, news(asking), changed.put_nowait, at_once, 0.1).run()
+    )
+    async with asyncio.timeout(10):
+        while not (said := answers.of(A, [mine]).get(mine)) or not said.error:
+            await heard(changed, 1)
+    if hangs == "one":
+        assert said.error.startswith("Prometheus has no answer within 0.3 s; ask for less (a shorter window)")
+    else:
+        assert said.error.endswith("does not answer")
+    running.cancel()
+
+
 async def test_a_huge_answer_to_a_query_of_ones_own_is_not_read(prometheus: tuple[Prometheus, str]) -> None:
     server, url = prometheus
     server.answers = {each.promql: [({"namespace": "vision", "padding": "x" * 2**20}, 1)] for each in (OWN, SHARED)}

@@ -18,7 +18,7 @@ def by_namespace(key: str) -> str:
     return key.partition("/")[0]
 
 
-def share_of(waiting: int) -> int:
+def share_of(group: str, waiting: int) -> int:
     return 1 if waiting > 1 else 3
 
 
@@ -51,7 +51,7 @@ class Promises(RuleBasedStateMachine):
         busy = Counter(map(by_namespace, self.running))
         due = {key for key, at in self.wanted.items() if at <= self.time and key not in self.running}
         waiting = Counter(map(by_namespace, due))
-        due = {key for key in due if busy[by_namespace(key)] < share_of(waiting[by_namespace(key)])}
+        due = {key for key in due if busy[by_namespace(key)] < share_of("", waiting[by_namespace(key)])}
         key = self.queue.take()
         assert (key in due) if due else (key is None)
         if key is not None:
@@ -91,7 +91,7 @@ def test_namespaces_take_turns(keys: list[str], data: Any) -> None:
 
 
 def test_within_a_namespace_what_was_asked_for_ahead_goes_first_and_can_still_be_moved_there() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 4)
+    queue: Queue[str] = Queue(by_namespace, share=lambda group, waiting: 4)
     for key in ("a/x", "a/z", "b/x"):
         queue.add(key)
     for key in ("a/y", "a/z"):
@@ -119,7 +119,7 @@ def test_what_was_not_asked_for_ahead_waits_for_three_others_at_most() -> None:
 
 
 def test_a_namespace_has_its_share_of_the_workers_and_no_more() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 2)
+    queue: Queue[str] = Queue(by_namespace, share=lambda group, waiting: 2)
     for key in ("a/x", "a/y", "a/z", "b/x"):
         queue.add(key)
     assert list(iter(queue.take, None)) == ["a/x", "b/x", "a/y"]
@@ -133,7 +133,7 @@ def test_a_namespace_has_its_share_of_the_workers_and_no_more() -> None:
 
 
 def test_a_crowd_has_less_at_once_until_it_is_none() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 1 if waiting > 2 else 3)
+    queue: Queue[str] = Queue(by_namespace, share=lambda group, waiting: 1 if waiting > 2 else 3)
     for key in ("a/1", "a/2", "a/3", "a/4", "a/5", "b/1", "b/2"):
         queue.add(key)
     assert list(iter(queue.take, None)) == ["a/1", "b/1", "b/2"]
@@ -158,7 +158,7 @@ def test_times_that_count_no_more_do_not_pile_up() -> None:
 
 
 async def test_one_namespace_that_waits_for_ever_holds_up_no_other() -> None:
-    queue: Queue[str] = Queue(by_namespace, share=lambda waiting: 2)
+    queue: Queue[str] = Queue(by_namespace, share=lambda group, waiting: 2)
     others = asyncio.Event()
 
     async def handle(key: str) -> None:

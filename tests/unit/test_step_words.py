@@ -95,6 +95,14 @@ def test_a_list_where_a_number_is_declared_is_refused(more: Any) -> None:
     assert told["message"] == "input x: it is of type json, not number"
 
 
+def test_a_number_that_no_double_holds_is_refused_in_a_json_too() -> None:
+    world = said(
+        World(inline(step("a", gives="x:json"))).settle().succeed("a", look=False),
+        '{"outputs": {"x": {"value": {"n": [1' + "0" * 400 + "]}}}}",
+    )
+    assert record(world)["message"] == "it completed, but output x: it does not fit 64 bits"
+
+
 def test_a_step_that_told_nothing_is_run_again() -> None:
     world = said(World(inline(step("a", gives="x:integer"))).settle().succeed("a", look=False), "")
     assert record(world).items() >= {"state": "Running", "attempt": 2, "disruptions": 1}.items()

@@ -71,7 +71,8 @@ class Feedback:
                 metrics.start_class(self.endpoint, version, name)
         self._classes = classes
         for label in labels:
-            self._count(label, self.outcome)
+            if label.told.version in (self.version, *self._foreign):  # others are older than all that are compared
+                self._count(label, self.outcome)
         return len(labels)
 
     def _begin(self, version: str, slice: str) -> None:
@@ -80,10 +81,9 @@ class Feedback:
             metrics.start_feedback(self.endpoint, version, self.outcome, slice)
 
     def _know(self, foreign: dict[str, float]) -> None:
-        """Other versions that a request named, in the place of those whose predictions are oldest."""
+        """Of other versions, with those that a request named, the ones whose predictions are newest."""
         known = self._foreign | {name: max(at, self._foreign.get(name, at)) for name, at in foreign.items()}
-        order = sorted(known, key=lambda name: (name in foreign, known[name]))
-        for name in order[:-MAX_FOREIGN_VERSIONS]:
+        for name in sorted(known, key=known.__getitem__)[:-MAX_FOREIGN_VERSIONS]:
             metrics.end_feedback(self.endpoint, name)
             self._begun = {each for each in self._begun if each[0] != name}
             del known[name]

@@ -33,6 +33,8 @@ def training_and_held_out(
     unknown = sorted(set(map(str, held_out.y.tolist())) - set(map(str, data.y.tolist())))
     if unknown:
         raise TrainingInputError(f"{held_out_path.name}: labels {', '.join(unknown)} do not occur in {path.name}")
+    if data.y.dtype != held_out.y.dtype and data.y.dtype.kind == "i":
+        held_out = replace(held_out, y=held_out.y.astype(np.int64))
     return data, held_out
 
 

@@ -91,6 +91,7 @@ class Informer:
         failures = 0
         while True:
             began = None
+            self._hurried.clear()  # what answers again meanwhile is asked at once
             try:
                 since = await self._list()
                 began = time.monotonic()
@@ -106,7 +107,6 @@ class Informer:
                     self.listed_at = time.monotonic()
                     self.answered.set()
                 log.warning("list and watch of %s: %s", self.kind, error)
-                self._hurried.clear()
                 await _either(self._hurried, min(BACKOFF_CAP, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1))
 
     async def _list(self) -> str | None:

@@ -7,6 +7,7 @@ has slots of its own, so that nobody else waits for it.
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -77,6 +78,8 @@ class Poller:
         self._woken, self._answered_one, self._answered_all = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._all = True
         self._up: bool | None = None
+        self._heard = 0.0
+        """When it last answered anything, as time.monotonic says."""
 
     def wake(self) -> None:
         """Ask everything now: an alert was pushed."""
@@ -154,7 +157,8 @@ class Poller:
     async def _said(
         self, session: aiohttp.ClientSession, query: Query, limits: Limits, at: datetime, *, alone: bool
     ) -> bytes | Reply:
-        """What came, or why nothing did; `alone`: one namespace asks it, and what it asks may be too much."""
+        """What came, or why nothing did; `alone`: one namespace asks it. What it asks is too much if others were answered."""
+        began = time.monotonic()
         try:
             return await self._sent(session, query, limits)
         except TooLong:
@@ -162,7 +166,7 @@ class Poller:
             text = f"the answer is longer than {OWN.most_bytes / 2**20:.0f} MiB; aggregate, for example with max()"
             return Reply(error=text, at=at)
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and alone:
+            if isinstance(error, TimeoutError) and alone and (limits is OWN or self._heard > began):
                 PROMETHEUS_QUERIES.labels("failed").inc()
                 text = f"Prometheus has no answer within {limits.seconds} s; ask for less (a shorter window), or record a part of it by a rule"
                 return Reply(error=text, at=at)
@@ -181,6 +185,7 @@ class Poller:
         except ValueError as error:
             return self._silence(error, at)
         self._note(True, "answers")
+        self._heard = time.monotonic()
         if document["status"] == "error":
             PROMETHEUS_QUERIES.labels("refused").inc()
             why = document.get("error") or "it does not say why"
@@ -222,7 +227,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _turns(at_once: int) -> Queue[Asked]:
-    return Queue(lambda asked: asked[0], share=lambda waiting: at_once // 2)
+    return Queue(lambda asked: asked[0], share=lambda place, waiting: at_once // 2 if place else at_once)
 
 
 def _namespace(query: Query, asking: Collection[Ref]) -> str:

@@ -25,7 +25,7 @@ SPARE = 64
 """Times that do not count any more, of keys that were looked at before, which may stay until then."""
 
 
-def share_of(waiting: int) -> int:
+def share_of(group: str, waiting: int) -> int:
     """How many keys of a namespace may run at once in which so many wait. A crowd waits long in any case, and by more at once it
     would only keep the API server from others; what is no crowd must not become one because the API server is slow."""
     return LEAST_SHARE if waiting > CROWD else SHARE
@@ -39,7 +39,7 @@ class Queue(Generic[K]):
         group: Callable[[K], str],
         *,
         now: Callable[[], float] = time.monotonic,
-        share: Callable[[int], int] = share_of,
+        share: Callable[[str, int], int] = share_of,
         backoff: float = 0.5,
         cap: float = 300.0,
     ) -> None:
@@ -111,7 +111,7 @@ class Queue(Generic[K]):
         while self._turns:
             group, lanes = self._turns.popitem(last=False)
             ahead, others = lanes
-            if self._workers[group] >= self._share(len(ahead) + len(others)):
+            if self._workers[group] >= self._share(group, len(ahead) + len(others)):
                 self._resting[group] = lanes
                 continue
             first = bool(ahead) and not (others and self._passed[group] == AHEAD)

@@ -4,7 +4,7 @@ It holds at least what a plan may read: other people's objects never enter, Pods
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ Changed = Callable[[Ref, Manifest | None, Manifest | None], None]
 
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """Holds the object once more, for `kubectl apply` alone."""
+ASIDE = ("Job", "Pod")
+"""Kinds of which there are many, and which are looked at one by one: to select from what is laid aside would take long."""
 _ENDED = {"exitCode": None, "finishedAt": None, "reason": None, "message": None}
 _CONTAINERS = {
     "name": None, "image": None, "imageID": None,
@@ -79,7 +81,7 @@ class Store:
         """The highest resourceVersion that was told of each kind."""
         self.bereft: set[Ref] = set()
         """Objects of ours of which a child went; whoever has seen to it takes them out."""
-        self._objects: dict[str, Shelf] = defaultdict(Shelf)
+        self._objects: dict[str, MutableMapping[Ref, Manifest]] = defaultdict(dict, {kind: Shelf() for kind in ASIDE})
         self._gone: dict[str, dict[Ref, int]] = defaultdict(dict)
         self._owned: dict[str, set[Ref]] = defaultdict(set)
         self._labelled: dict[tuple[str, str], dict[tuple[str | None, str], set[Ref]]] = {}

@@ -146,6 +146,11 @@ def test_held_out_labels_are_of_the_type_of_the_others(tmp_path: Path) -> None:
     assert training_and_held_out({"train": tmp_path}, "target", 0.2, 0)[1].y.tolist() == ["0", "1"]
     (tmp_path / "train.csv").write_text("a,target\n1,0\n2,1\n")
     (tmp_path / "test.csv").write_text("a,target\n1,0\n2,3+\n")
+    np.savez(tmp_path / "train.npz", x=np.zeros((24, 2)), y=np.arange(24) % 12)
+    np.savez(tmp_path / "test.npz", x=np.zeros((3, 2)), y=np.array(["10", "2", "0"]))
+    assert training_and_held_out({"train": tmp_path}, "target", 0.2, 0)[1].y.tolist() == [10, 2, 0]
+    (tmp_path / "train.npz").unlink()
+    (tmp_path / "test.npz").unlink()
     with pytest.raises(TrainingInputError, match=r"test\.csv: labels 3\+ do not occur in train\.csv"):
         training_and_held_out({"train": tmp_path}, "target", 0.2, 0)
 

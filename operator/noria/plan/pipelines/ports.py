@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from noria.api.ports import VALUE_TYPES
@@ -37,10 +38,8 @@ def fault(value: Any, type: str) -> str | None:
     """Why a value is not of that type, or too large; None if it is. The value itself is not told: it may be a secret."""
     if type not in VALUE_TYPES:
         return f"a value cannot be given where a {type} is expected"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "it is no finite number"
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return "it does not fit 64 bits"
+    if wrong := next(filter(None, map(_unfit, _leaves(value))), None):
+        return wrong
     if not fits(type_of(value), type):
         return f"it is of type {type_of(value)}, not {type}"
     size = len(canonical(value).encode())
@@ -49,6 +48,23 @@ def fault(value: Any, type: str) -> str | None:
         if size > VALUE_LIMIT
         else None
     )
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _unfit(value: Any) -> str | None:
+    """Why a number, which may stand in a json, cannot be taken."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it is no finite number"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "it does not fit 64 bits"
+    return None
 
 
 def stored(value: Any) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 
 TYPES = {"string": "STRING", "integer": "INT", "number": "DOUBLE", "boolean": "BOOL", "json": "DYN"}
 """Of the ports' types that a condition may look at: CEL's."""
-MACRO = re.compile(r"\b(all|exists|exists_one|filter|map)(?:\s|//[^\n]*)*\(")
-"""What looks at each of a list. With + in it a value is doubled for each: nine such steps make a gigabyte of ten letters."""
+MACRO = re.compile(r"\b(all|exists|exists_one|filter|map)(?:\s++|//[^\n]*+)*+\(")
+"""What looks at each of a list. Each may make a value several times as large, by + or by a list of it: nine such steps make a
+gigabyte of ten letters, or what takes hours to compare."""
 RUN = "run"
 """The variable that tells a step with onExit what came of the run."""
 
@@ -39,7 +40,10 @@ def holds(expression: str, inputs: Mapping[str, tuple[str, Any]], run: str | Non
     types = {name: type for name, (type, _) in inputs.items()}
     if grows := _grows(expression):
         return grows
-    data = {variable(name): _coerced(type, value) for name, (type, value) in inputs.items() if type in TYPES}
+    try:
+        data = {variable(name): _coerced(type, value) for name, (type, value) in inputs.items() if type in TYPES}
+    except OverflowError:
+        return "an input holds a number that no double holds"
     try:
         compiled = _compiled(expression, _variables(types, run is not None))
         result = compiled.eval(data=data | ({RUN: run} if run is not None else {}))
@@ -55,8 +59,12 @@ def holds(expression: str, inputs: Mapping[str, tuple[str, Any]], run: str | Non
 
 
 def _grows(expression: str) -> str | None:
-    found = MACRO.search(expression) if "+" in expression else None
-    return found and f"it has + beside {found[1]}(), which may make values of any size; have a step work it out"
+    found = MACRO.findall(expression)
+    if len(found) > 1:
+        return f"it has {', '.join(f'{each}()' for each in found[:5])}, which may make values of any size; one is judged, have a step work it out"
+    if found and "+" in expression:
+        return f"it has + beside {found[0]}(), which may make values of any size; have a step work it out"
+    return None
 
 
 def _coerced(type: str, value: Any) -> Any:

@@ -23,10 +23,11 @@ MOST_OPERATORS = 200
 DEEPEST = 50
 """Brackets within each other: what is parsed is written anew by recursion, four calls of Python for each."""
 MOST_EXPRESSIONS = 16
-MOST_CLASSES = 500
-"""What texts may cost that may be regular expressions, for the parser compiles each: a class of Unicode such as \\w counts 10 (0.2 ms),
-any other 1, and all of them as often as a text repeats things."""
-UNICODE, CLASS, REPEATED = re.compile(r"\\[a-zA-Z]"), re.compile(r"[.\[]"), re.compile(r"\{[^}]*\}")
+MOST_PARTS = 10_000
+"""Of texts that may be regular expressions, for the parser compiles each: a class of Unicode such as \\w counts 200 (0.2 ms), any
+other 20, a character 1, and each as often as it is repeated."""
+PART = re.compile(r"\\[pP](?:\{[^}]*\}|.)|\\.|\{[\s\d,]*\}|.", re.DOTALL)
+UNICODE = re.compile(r"\\[pPwWdDsS]")
 CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})")
 OPERATOR = re.compile(r"[-+*/%^(<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 ASIDE = re.compile(r"""["](?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|#[^\n]*""", re.DOTALL)
@@ -44,7 +45,7 @@ def confined(query: str, namespace: str) -> str:
 
     Raises InvalidQuery if it is empty, longer than 4,096 characters, cannot be parsed, names another namespace, gives a
     string or a range of samples, or is too costly to parse (200 operators and parentheses, 50 brackets within each other,
-    16 regular expressions, 50 classes in them).
+    16 regular expressions, 10,000 parts of them).
     """
     return _found(query, namespace)[0]
 
@@ -89,7 +90,7 @@ def _confined(query: str, namespace: str) -> tuple[str, bool]:
     _bounded(len(OPERATOR.findall(query)), MOST_OPERATORS, "operators and parentheses")
     _bounded(_depth(query), DEEPEST, "brackets within each other")
     _bounded(query.count("=~") + query.count("!~"), MOST_EXPRESSIONS, "regular expressions")
-    _bounded(sum(map(_classes, ASIDE.findall(query))), MOST_CLASSES, "classes and repetitions in regular expressions")
+    _bounded(sum(map(_parts, ASIDE.findall(query))), MOST_PARTS, "parts of regular expressions (docs/signals.md)")
     _read_alike(query)
     tree, text = _parsed(query, namespace)
     inner = tree
@@ -127,11 +128,31 @@ def _bounded(count: int, most: int, what: str) -> None:
         raise InvalidQuery(text)
 
 
-def _classes(text: str) -> int:
-    """What it may take to compile a text as a regular expression: more is counted than there is."""
+def _parts(text: str) -> int:
+    """What it takes to compile a text as a regular expression."""
     text = CHARACTER.sub(lambda found: chr(min(int(found[1] or found[2], 16), sys.maxunicode)), text)
-    repeated = math.prod(max(map(int, re.findall(r"\d+", each)), default=1) or 1 for each in REPEATED.findall(text))
-    return (10 * len(UNICODE.findall(text)) + len(CLASS.findall(text))) * repeated
+    if not text.startswith("`"):
+        text = text.replace("\\\\", "\\")
+    open_ones, costs, last, before = [""], [0], 0, ""
+    """Which groups and classes are open, and what each takes; what stood last, which may be repeated; how a class has begun."""
+    for each in PART.findall(text):
+        within, begun, before = open_ones[-1] == "[", before, "[^" if (before, each) == ("[", "^") else ""
+        if each == "[" or (each == "(" and not within):
+            open_ones.append(each)
+            costs.append(20 if each == "[" else 0)
+            before = each
+        elif (each == "]" and within and begun not in ("[", "[^")) or (each == ")" and open_ones[-1] == "("):
+            open_ones.pop()
+            last = costs.pop()
+            costs[-1] += last
+        elif len(each) > 1 and each[0] == "{" and not within:
+            times = max(map(int, re.findall(r"\d+", each)), default=1)
+            costs[-1] += last * max(times - 1, 0)
+            last *= max(times, 1)
+        elif within or not (each.isspace() or each in "?*+"):  # between a part and how often it is repeated
+            last = 200 if UNICODE.match(each) else 20 if each == "." and not within else 1
+            costs[-1] += last
+    return sum(costs)
 
 
 def _depth(query: str) -> int:
