@@ -27,6 +27,8 @@ from server.signature import InvalidRequest
 
 PREDICTIONS = (":predict", "/infer")
 """How the paths end that are counted."""
+LINGER = 16
+"""So many times what a body may have is read of one that is refused: who is answered while it sends hears of a broken connection."""
 LEFT = 499
 """Code, as nginx counts it, of a request whose client went before it had sent all: no fault of the server's."""
 CLOSED = {
@@ -59,6 +61,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         if why := next((why for part, why in CLOSED.items() if part in scope["path"]), None):
+            await self._read(receive)
             await _refused(404, why)(scope, receive, send)
             return
         if not scope["path"].endswith(PREDICTIONS):
@@ -84,17 +87,14 @@ class Door:
         if scope["method"] != "POST":
             await self.app(scope, receive, send)
             return True
-        messages, size = list[Message](), 0
-        while not messages or messages[-1].get("more_body"):
-            messages.append(await receive())
-            if messages[-1]["type"] == "http.disconnect":
-                return False
-            size += len(messages[-1].get("body", b""))
-            if size > self._most:
-                text = f"the request has more than {self._most} bytes: send fewer samples at a time, "
-                text += "or, as administrator, raise the chart's server.maxRequestBytes"
-                await _refused(413, text)(scope, receive, send)
-                return True
+        messages = await self._read(receive)
+        if messages is None:
+            text = f"the request has more than {self._most} bytes: send fewer samples at a time, "
+            text += "or, as administrator, raise the chart's server.maxRequestBytes"
+            await _refused(413, text)(scope, receive, send)
+            return True
+        if messages[-1]["type"] == "http.disconnect":
+            return False
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         mine = scope["path"] == self._path and self._model.ready
         if request := _plain(headers, messages) if mine else None:
@@ -106,6 +106,18 @@ class Door:
 
         await self.app(scope, again, send)
         return True
+
+    async def _read(self, receive: Receive) -> list[Message] | None:
+        """The request's messages; None if they are too large, which is known when they have come."""
+        messages, size, more = list[Message](), 0, True
+        while more and size <= LINGER * self._most:
+            message = await receive()
+            more, size = message.get("more_body", False), size + len(message.get("body", b""))
+            if size > self._most:
+                messages.clear()
+            else:
+                messages.append(message)
+        return messages or None
 
     async def _predict(
         self, request: dict[str, Any], headers: dict[str, str], scope: Scope, receive: Receive, send: Send
@@ -120,7 +132,7 @@ class Door:
 
 
 def _refused(code: int, text: str) -> Response:
-    """An answer to a request whose body is not read."""
+    """An answer to a request whose body nobody looks at."""
     return Response(orjson.dumps({"error": text}), code, media_type=JSON, headers={"Connection": "close"})
 
 
