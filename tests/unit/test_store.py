@@ -75,6 +75,19 @@ def test_news_that_no_plan_reads_are_held_and_not_told() -> None:
     assert told == [AT, AT, Ref("Pod", "n", "p")] and revision(store, Ref("Pod", "n", "p")) == "2"
 
 
+def test_a_list_that_is_newer_than_the_news_during_it_is_taken() -> None:
+    """The answer to a write came while the list was under way, which somebody else's change was in already: no watch told of it."""
+    store = Store()
+    with store.listing("Job") as touched:
+        store.put(thing("a", 2))
+        store.put(thing("b", 2))
+        store.remove(thing("b", 3))
+        store.put(thing("c", 2))
+        store.remove(thing("c", 3))
+        store.replace("Job", None, touched, [thing("a", 3, other="words"), thing("b", 2), thing("c", 4)])
+    assert [revision(store, Ref("Job", "n", name)) for name in "abc"] == ["3", None, "4"]
+
+
 def test_news_during_a_list_are_newer_than_its_answer() -> None:
     store = Store()
     store.put(thing("deleted", 1))

@@ -148,7 +148,7 @@ class Store:
 
     @contextmanager
     def listing(self, kind: str) -> Iterator[set[Ref]]:
-        """Surrounds a LIST of `kind` and the `replace` by it: what changes meanwhile is newer than its answer."""
+        """Surrounds a LIST of `kind` and the `replace` by it: what changes meanwhile may be newer than its answer, or older."""
         mine: tuple[str, set[Ref]] = (kind, set())
         self._listings.append(mine)
         try:
@@ -157,7 +157,8 @@ class Store:
             self._listings = [each for each in self._listings if each is not mine]
 
     def replace(self, kind: str, namespace: str | None, touched: set[Ref], items: Iterable[Manifest]) -> None:
-        """Hold exactly `items` of the namespace (None: of all) from now on, whatever their resourceVersions."""
+        """Hold exactly `items` of the namespace (None: of all) from now on, whatever their resourceVersions; of what was `touched`
+        meanwhile, by a watch or the answer to a write, the newer of both."""
         new = {ref_of(item): item for item in items}
         old = {ref for ref in self._objects[kind] if namespace is None or ref.namespace == namespace}
         self._gone[kind] = {ref: at for ref, at in self._gone[kind].items() if ref in touched}
@@ -165,6 +166,8 @@ class Store:
             before, after = self.get(ref), new.get(ref)
             if before is None or after is None or _revision(before) != _revision(after):
                 self._set(ref, before, trimmed(after) if after else None)
+        for ref in touched & new.keys():
+            self.put(new[ref])
 
     def count(self) -> dict[str, int]:
         """How many objects of each kind are held."""
