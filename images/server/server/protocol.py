@@ -75,9 +75,8 @@ def _stacked(values: list[Any], tensor: Tensor) -> Array:
     for number, value in enumerate(values):
         where = f"instances[{number}] '{tensor.name}'"
         rows.append(array(value, tensor, where))
-        if (
-            number == 0 and len(values) > 1 and tensor.shape[0] == -1
-        ):  # what is wrong with all is told before all are read
+        # What is wrong with all is told before all are read.
+        if number == 0 and len(values) > 1 and tensor.shape[0] == -1:
             tensor.check(rows[0][np.newaxis], where)
     shapes = {row.shape for row in rows}
     if len(shapes) == 1:

@@ -51,11 +51,14 @@ def fault(value: Any, type: str) -> str | None:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(each)
-    else:
-        yield value
+    """What a value is made of, however deep it is nested: not by a call for each level."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list):
+            left += value.values() if isinstance(value, dict) else value
+        else:
+            yield value
 
 
 def _unfit(value: Any) -> str | None:
